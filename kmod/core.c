@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * core.c - one core: its count of running workers, who is granted next, and its timer.
+ *
+ * The protocol, with its fences (selftests/model/core.pml is its model):
+ *
+ *   vacant side (here)                        queue side (the library)
+ *   running = 0                               put the task where others see it
+ *   set the bit in idle[]                     full fence
+ *   full fence                      (A)       read idle[]
+ *   read q_head/q_tail of the others          a bit set: GK_IOC_WAKE
+ *
+ *   Both sides missing the other is the outcome that (A) and its partner rule out: a queued task and a sleeping core.
+ *
+ * Within a core no fence is needed: the library's stores to its own core's words and our loads of them, in a notifier or an
+ * interrupt of the same thread or CPU, are in program order.
+ */
+#include <linux/ktime.h>
+#include <linux/sched.h>
+#include <linux/sched/clock.h>
+#include <asm/irq_regs.h>
+
+#include "gk.h"
+
+#define GK_RETRY_NS	(50 * NSEC_PER_USEC)	/* until a holder of the core word is looked at again */
+
+/* CPU time of @p. Exact for a task that is not on a CPU; for current it adds what the scheduler has not yet counted. */
+u64 gk_exec(struct task_struct *p)
+{
+	u64 sum = READ_ONCE(p->se.sum_exec_runtime);
+
+	if (p == current) {
+		s64 more = sched_clock_cpu(raw_smp_processor_id()) - READ_ONCE(p->se.exec_start);
+
+		if (more > 0)
+			sum += more;
+	}
+	return sum;
+}
+
+/* CPU time since @w was granted, or first seen with the task it has. */
+u64 gk_stint(struct gk_worker *w)
+{
+	u32 switches = READ_ONCE(w->page->switches);
+	u64 now = gk_exec(w->task);
+
+	if (switches != w->seen_switches) {
+		w->seen_switches = switches;
+		w->stint = now;
+		w->protect = 0;
+	}
+	return now - w->stint;
+}
+
+static void begin_stint(struct gk_worker *w, u64 protect)
+{
+	w->seen_switches = READ_ONCE(w->page->switches);
+	w->stint = gk_exec(w->task);
+	w->protect = protect;
+}
+
+struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)
+{
+	struct gk_core *core;
+
+	for (;;) {
+		core = READ_ONCE(w->core);
+		raw_spin_lock_irqsave(&core->lock, *flags);
+		if (likely(core == w->core))
+			return core;
+		raw_spin_unlock_irqrestore(&core->lock, *flags);
+	}
+}
+
+void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock)
+{
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+}
+
+static void publish(struct gk_core *core)
+{
+	struct gk_core_page *page = core->page;
+
+	WRITE_ONCE(page->nready, core->nready);
+	WRITE_ONCE(page->nstandby, core->nstandby);
+	if (core->nready)
+		WRITE_ONCE(page->ready_pos, list_first_entry(&core->ready_list, struct gk_worker, node)->pos);
+}
+
+static void set_state(struct gk_worker *w, u8 state)
+{
+	WRITE_ONCE(w->state, state);
+	WRITE_ONCE(w->page->state, state);
+	/* A reader that sees the new seq sees the state that goes with it, or a later one. */
+	smp_store_release(&w->page->seq, w->page->seq + 1);
+}
+
+/* Takes @w off the list of its state, and out of the count that goes with it. */
+static void leave_state(struct gk_core *core, struct gk_worker *w)
+{
+	lockdep_assert_held(&core->lock);
+	list_del_init(&w->node);
+	switch (w->state) {
+	case GK_W_RUNNING:
+		core->running--;
+		WRITE_ONCE(core->page->running, core->running);
+		break;
+	case GK_W_READY:
+		core->nready--;
+		core->nurgent -= w->urgent;
+		w->urgent = false;
+		publish(core);
+		break;
+	case GK_W_STANDBY:
+		core->nstandby--;
+		publish(core);
+		break;
+	}
+}
+
+void gk_make_running(struct gk_core *core, struct gk_worker *w)
+{
+	struct gk_group *g = core->group;
+
+	leave_state(core, w);
+	list_add_tail(&w->node, &core->running_list);
+	if (!core->running++)
+		clear_bit(core->id, (unsigned long *)g->page->idle);
+	WRITE_ONCE(core->page->running, core->running);
+	begin_stint(w, 0);
+	set_state(w, GK_W_RUNNING);
+}
+
+void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent)
+{
+	leave_state(core, w);
+	list_add_tail(&w->node, &core->ready_list);
+	core->nready++;
+	w->urgent = urgent;
+	core->nurgent += urgent;
+	w->pos = READ_ONCE(core->page->q_tail);
+	publish(core);
+	set_state(w, GK_W_READY);
+}
+
+void gk_make_standby(struct gk_core *core, struct gk_worker *w)
+{
+	leave_state(core, w);
+	list_add(&w->node, &core->standby_list);
+	core->nstandby++;
+	publish(core);
+	set_state(w, GK_W_STANDBY);
+}
+
+/* BLOCKED, HELD, STOPPED or DEAD: on no list. */
+void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state)
+{
+	leave_state(core, w);
+	set_state(w, state);
+}
+
+bool gk_core_inside(struct gk_core *core, struct gk_worker *w)
+{
+	return (READ_ONCE(core->page->word) & ~BIT(31)) == w->id + 1;
+}
+
+static bool queue_waits(struct gk_core *core)
+{
+	struct gk_core_page *page = core->page;
+
+	return READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) || READ_ONCE(page->q_next);
+}
+
+static bool deadline_passed(struct gk_core *core)
+{
+	u64 deadline = READ_ONCE(core->page->deadline);
+
+	return deadline && ktime_get_mono_fast_ns() >= deadline;
+}
+
+static bool net_waits(struct gk_group *g)
+{
+	return READ_ONCE(g->page->net_seq) != READ_ONCE(g->page->net_seen);
+}
+
+/* Kinds a to d of gk.h. */
+bool gk_core_work(struct gk_core *core)
+{
+	return core->nready || queue_waits(core) || deadline_passed(core) || net_waits(core->group);
+}
+
+bool gk_core_urgent(struct gk_core *core)
+{
+	return READ_ONCE(core->page->urgent) || core->nurgent || deadline_passed(core) || net_waits(core->group);
+}
+
+/* Kind e of gk.h. Needs a full fence between the idle bit of @core and the loads here (A). */
+bool gk_group_work(struct gk_core *core)
+{
+	struct gk_group *g = core->group;
+	unsigned int i;
+
+	if (READ_ONCE(g->page->searching))
+		return false;
+	if (READ_ONCE(g->page->gq_len))
+		return true;
+	for (i = 0; i < g->ncores; i++) {
+		struct gk_core_page *page = g->cores[i].page;
+
+		if (i != core->id && READ_ONCE(page->q_head) != READ_ONCE(page->q_tail))
+			return true;
+	}
+	return false;
+}
+
+/* The next worker for a core on which nobody runs, or NULL. */
+static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
+{
+	struct gk_worker *ready = list_first_entry_or_null(&core->ready_list, struct gk_worker, node);
+	struct gk_worker *standby = list_first_entry_or_null(&core->standby_list, struct gk_worker, node);
+
+	if (!ready || !standby)
+		return ready ?: standby;
+	/*
+	 * One order for both: the READY worker goes first unless tasks that were queued before it still wait. A task in
+	 * q_next, a timer or the network has waited for less than a turn, but a turn is all that it needs.
+	 */
+	if (cause == GK_AFTER_PARK &&
+	    ((queue_waits(core) && (s32)(ready->pos - READ_ONCE(core->page->q_head)) > 0) ||
+	     READ_ONCE(core->page->q_next) || deadline_passed(core) || net_waits(core->group)))
+		return standby;
+	return ready;
+}
+
+/*
+ * If nobody runs on @core and work waits, grants one worker. Publishes the core as idle otherwise. @self is the worker that
+ * asks, if it parks just now: that it is the last STANDBY is no reason to make another.
+ */
+void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake)
+{
+	struct gk_group *g = core->group;
+	struct gk_core_page *page = core->page;
+	struct gk_worker *w;
+
+	lockdep_assert_held(&core->lock);
+	if (core->running || READ_ONCE(g->stopping) || READ_ONCE(g->dead))
+		return;
+	set_bit(core->id, (unsigned long *)g->page->idle);
+	smp_mb__after_atomic();		/* (A), pairs with the library's fence before it reads idle[] */
+	if (core->stalled)
+		return;
+	if (cause != GK_AFTER_WAKE && !gk_core_work(core) && !gk_group_work(core))
+		return;
+	w = next_worker(core, cause);
+	if (!w) {
+		page->starved++;
+		wake->manager = g->manager;
+		return;
+	}
+	if (w->state == GK_W_READY)
+		page->grants_ready++;
+	else
+		page->grants_standby++;
+	gk_make_running(core, w);
+	if (cause != GK_AFTER_BLOCK && queue_waits(core))
+		w->protect = READ_ONCE(g->grain_ns);
+	w->page->grants++;
+	if (w != self) {
+		wake->task = w->task;
+		if (!core->nstandby)
+			wake->manager = g->manager;
+	}
+}
+
+void gk_wake_flush(struct gk_wake *wake)
+{
+	if (wake->task)
+		wake_up_process(wake->task);
+	if (wake->manager)
+		gk_eventfd_signal(wake->manager);
+}
+
+/* What a worker of @core may use before it must let others run. */
+static u64 turn(struct gk_core *core)
+{
+	return READ_ONCE(*(gk_core_urgent(core) ? &core->group->grain_ns : &core->group->slice_ns));
+}
+
+/* @self has no task and tasks are queued: it takes the place of whoever else runs and is not protected. */
+void gk_core_displace(struct gk_core *core, struct gk_worker *self)
+{
+	struct gk_worker *w, *next;
+
+	lockdep_assert_held(&core->lock);
+	if (core->running < 2 || !queue_waits(core))
+		return;
+	list_for_each_entry_safe(w, next, &core->running_list, node) {
+		/* Elsewhere it may be executing right now; here it cannot, we are. */
+		if (w == self || task_cpu(w->task) != raw_smp_processor_id() || gk_core_inside(core, w))
+			continue;
+		if (w->protect && gk_stint(w) < w->protect)
+			continue;
+		gk_make_ready(core, w, false);
+		core->page->displaced++;
+	}
+}
+
+/*
+ * Arms the timer for what @core has to expect, if it is not armed for that or earlier. The timer must fire on the core's CPU,
+ * where the worker to preempt runs, so on another CPU this leaves it to gk_core_kick().
+ */
+void gk_core_rearm(struct gk_core *core)
+{
+	u64 deadline = READ_ONCE(core->page->deadline);
+	u64 want = deadline, now;
+
+	lockdep_assert_held(&core->lock);
+	if (READ_ONCE(core->group->dead) || READ_ONCE(core->group->stopping))
+		return;
+	if (core->running && (core->running > 1 || gk_core_work(core))) {
+		now = ktime_get_mono_fast_ns();
+		/* A deadline that has passed is work by now, it makes the turn short. */
+		if (!want || want <= now || want > now + turn(core))
+			want = now + turn(core);
+	}
+	if (!want || (core->armed && core->armed <= want))
+		return;
+	core->armed = want;
+	WRITE_ONCE(core->page->armed, want);
+	hrtimer_start(&core->timer, ns_to_ktime(want), HRTIMER_MODE_ABS_PINNED_HARD);
+}
+
+/* The end of a slice, or a deadline. */
+static enum hrtimer_restart core_timer(struct hrtimer *timer)
+{
+	struct gk_core *core = container_of(timer, struct gk_core, timer);
+	struct gk_worker *w = gk_worker_of(current);
+	struct gk_wake wake = {};
+	bool park = false;
+	unsigned long flags;
+
+	rcu_read_lock();
+	raw_spin_lock_irqsave(&core->lock, flags);
+	core->armed = 0;
+	core->page->ticks++;
+	if (!core->running) {
+		gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
+	} else if (w && w->core == core && w->state == GK_W_RUNNING && (core->running > 1 || gk_core_work(core)) &&
+		   gk_stint(w) >= turn(core) - turn(core) / 8) {
+		if (gk_core_inside(core, w)) {
+			core->armed = ktime_get_mono_fast_ns() + GK_RETRY_NS;
+			hrtimer_start(timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+		} else {
+			/* From here on it may finish what it does in the kernel, no more. */
+			gk_make_ready(core, w, false);
+			core->page->preempts++;
+			gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
+			/* Where there is nobody else it has got itself back. */
+			park = w->state == GK_W_READY;
+		}
+	}
+	WRITE_ONCE(core->page->armed, core->armed);
+	gk_core_rearm(core);
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+	if (park)
+		gk_queue_park(w);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+	return HRTIMER_NORESTART;
+}
+
+/* Looks at @core again, on its own CPU, in an interrupt. */
+static void core_look(struct gk_core *core, enum gk_cause cause)
+{
+	struct gk_worker *cur = gk_worker_of(current);
+	struct gk_wake wake = {};
+	unsigned long flags;
+
+	rcu_read_lock();
+	raw_spin_lock_irqsave(&core->lock, flags);
+	/* A woken worker of this core that has been switched in, but whose sched_in comes after us, takes the place itself. */
+	if (!(cur && cur->core == core && cur->state == GK_W_BLOCKED))
+		gk_core_settle(core, cause, NULL, &wake);
+	gk_core_rearm(core);
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+}
+
+static void core_vacant(struct irq_work *work)
+{
+	core_look(container_of(work, struct gk_core, vacant_work), GK_AFTER_BLOCK);
+}
+
+static void core_remote(void *info)
+{
+	struct gk_core *core = info;
+
+	core->page->remote++;
+	core_look(core, GK_AFTER_PARK);
+}
+
+/*
+ * Has @core looked at again on its own CPU. Where the csd is still on its way nothing is lost: it is unlocked before the
+ * function runs, so that one will see what the caller stored.
+ */
+void gk_core_kick(struct gk_core *core)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (smp_processor_id() == core->cpu || smp_call_function_single_async(core->cpu, &core->csd) == -ENXIO)
+		core_look(core, GK_AFTER_PARK);
+	local_irq_restore(flags);
+}
+
+/* Somebody has work to give away, or has just queued some here. Returns 1 if a worker was granted for it. */
+int gk_core_wake(struct gk_core *core)
+{
+	struct gk_wake wake = {};
+	unsigned long flags;
+	int granted;
+
+	rcu_read_lock();
+	raw_spin_lock_irqsave(&core->lock, flags);
+	gk_core_settle(core, GK_AFTER_WAKE, NULL, &wake);
+	granted = !!wake.task;
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+	return granted;
+}
+
+void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, unsigned int cpu)
+{
+	raw_spin_lock_init(&core->lock);
+	core->group = g;
+	core->id = id;
+	core->cpu = cpu;
+	INIT_LIST_HEAD(&core->running_list);
+	INIT_LIST_HEAD(&core->ready_list);
+	INIT_LIST_HEAD(&core->standby_list);
+	gk_hrtimer_setup(&core->timer, core_timer, HRTIMER_MODE_ABS_PINNED_HARD);
+	init_irq_work(&core->vacant_work, core_vacant);
+	INIT_CSD(&core->csd, core_remote, core);
+	core->page->cpu = cpu;
+	set_bit(id, (unsigned long *)g->page->idle);
+}
+
+/* After the last worker left and the file is closed: nothing can start these again but each other. */
+void gk_core_destroy(struct gk_core *core)
+{
+	irq_work_sync(&core->vacant_work);
+	hrtimer_cancel(&core->timer);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gk.h - the objects of the module, who may touch each field, and what each file offers to the others.
+ *
+ * Letters on the fields:
+ *   I  set before others can see the object, never changed
+ *   C  under core->lock of the worker's core (or of this core)
+ *   S  only by the worker's own thread: in its context, in its notifiers, or in an interrupt that hit it
+ *   G  under group->lock
+ *   A  atomic, or a plain word whose races are harmless and explained where it is used
+ *
+ * Lock order:  group->lock, then rq->lock (the scheduler's, held when sched_out calls us), then core->lock.
+ *   Never two core locks. Under core->lock nothing that takes pi_lock or rq->lock, so no wake-ups: who decides to wake fills in
+ *   a struct gk_wake and calls gk_wake_flush() once the lock is dropped. The hrtimer base lock nests inside core->lock;
+ *   no timer callback is called with it held.
+ *
+ * Invariants under core->lock:
+ *   core->running is the number of workers of the core in state RUNNING; they are the ones on the running list.
+ *   A worker is on exactly the list of its state (running, ready, standby), or on none (BLOCKED, HELD, STOPPED, DEAD).
+ *   running == 0 and work waits and !stalled: somebody is on the way: the irq_work or the csd is queued, or a BLOCKED worker is
+ *   current and about to be counted by its sched_in, or there is no worker to grant and the manager was told.
+ */
+#ifndef GK_KMOD_H
+#define GK_KMOD_H
+
+#include <linux/irq_work.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/nospec.h>
+#include <linux/preempt.h>
+#include <linux/smp.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+#include <linux/gk.h>
+
+#include "compat.h"
+
+#define GK_CORE_STRIDE		ALIGN(sizeof(struct gk_core_page), GK_LINE)
+#define GK_WORKER_STRIDE	ALIGN(sizeof(struct gk_worker_page), GK_LINE)
+
+struct gk_group;
+
+/* How a worker came to be granted, or why its core needs one: it decides who is next and who is protected. */
+enum gk_cause {
+	GK_AFTER_BLOCK,		/* the running worker blocked: READY workers first, unprotected */
+	GK_AFTER_PARK,		/* it parked or its slice ended: READY workers and queued tasks in one order */
+	GK_AFTER_WAKE,		/* another core has work to give away: grant even if none is seen here */
+};
+
+struct gk_core {
+	raw_spinlock_t lock;
+	struct gk_core_page *page;	/* I, shared; its user half is hostile */
+	struct gk_group *group;		/* I */
+	unsigned int id;		/* I */
+	unsigned int cpu;		/* I */
+	unsigned int running;		/* C */
+	unsigned int nready;		/* C */
+	unsigned int nurgent;		/* C: of the ready, those that were woken rather than preempted */
+	unsigned int nstandby;		/* C */
+	struct list_head running_list;	/* C */
+	struct list_head ready_list;	/* C: oldest first */
+	struct list_head standby_list;	/* C: newest first, its cache is warm */
+	struct gk_worker *stalled;	/* C: the holder of the core word that blocked */
+	u64 armed;			/* C: expiry of the timer, 0 if it is not armed */
+	struct hrtimer timer;
+	struct irq_work vacant_work;	/* from sched_out: count fell to 0 and work waits */
+	call_single_data_t csd;		/* from another CPU: look at this core again */
+};
+
+struct gk_worker {
+	struct preempt_notifier pn;	/* S */
+	struct callback_head park_work;	/* S */
+	unsigned int park_queued;	/* A: park_work is in the thread's task_work */
+	bool requeued;			/* S: park_work went behind other task_work once */
+	bool parked;			/* S: inside the park loop; a READY worker that is not still runs kernel code */
+	bool leaving;			/* S: park_work is to unregister the worker */
+	int request;			/* S: enum gk_park that the worker asked for, or -1 */
+	bool repark;			/* C: a signal cut its park short; park again when the handler had its time */
+	bool dismissed;			/* A: set once, a STANDBY that the stopped group lets go */
+	bool unheld;			/* C: GK_IOC_UNHOLD came before the park */
+	bool urgent;			/* C: while READY: it was woken */
+	u8 state;			/* C for changes; read by its own thread */
+	u32 seen_switches;		/* C */
+	u64 stint;			/* C: CPU time at which its present stint began */
+	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
+	struct list_head node;		/* C */
+	struct gk_core *core;		/* C: changes (PULL) only while READY and parked */
+	struct gk_worker_page *page;	/* I, shared */
+	struct gk_group *group;		/* I */
+	struct task_struct *task;	/* I, referenced */
+	unsigned int id;		/* I */
+	struct hrtimer repark_timer;
+	struct llist_node dead;
+	u32 pos;			/* C: while READY: q_tail of the core when it became so */
+};
+
+struct gk_group {
+	struct kref ref;		/* the file, and each worker */
+	struct mutex lock;
+	struct mm_struct *mm;		/* I: only compared, never used */
+	struct pid *tgid;		/* I, referenced: only compared */
+	struct user_struct *user;	/* I */
+	struct gk_limit *limit;		/* I: the user's count of groups */
+	unsigned int ncores;		/* I */
+	unsigned int max_workers;	/* I */
+	unsigned int worker_off;	/* I */
+	u64 slice_ns;			/* A: single words, used as they are found */
+	u64 grain_ns;			/* A */
+	unsigned int bound;		/* A */
+	bool stopping;			/* A: set once, after stopper */
+	struct task_struct *stopper;	/* only compared */
+	bool dead;			/* A: set once, the file is gone */
+	struct gk_core *cores;		/* I */
+	struct gk_worker __rcu **workers; /* G for changes */
+	unsigned long *ids;		/* G */
+	struct gk_group_page *page;	/* I, shared */
+	struct page **pages;		/* I */
+	unsigned long npages;		/* I */
+	struct eventfd_ctx *manager;	/* I */
+	struct gk_net *net;		/* G */
+	struct irq_work net_work;
+	struct llist_node dead_node;
+};
+
+static inline bool gk_must_stop(struct gk_worker *w)
+{
+	struct gk_group *g = w->group;
+
+	return unlikely(smp_load_acquire(&g->stopping)) && g->stopper != w->task && !READ_ONCE(w->dismissed);
+}
+
+/* Wake-ups collected under a core lock, done after it. */
+struct gk_wake {
+	struct task_struct *task;	/* kept alive by RCU: flush in the same read-side section */
+	struct eventfd_ctx *manager;
+};
+
+/* main.c: module parameters and the reaper */
+extern unsigned int gk_max_cores, gk_max_workers, gk_max_groups;
+void gk_reap_worker(struct gk_worker *w);	/* any context; frees it and its references later */
+void gk_reap_group(struct gk_group *g);		/* any context */
+
+/* dev.c */
+extern const struct file_operations gk_fops;
+
+/* group.c */
+int gk_group_setup(struct gk_group **out, struct gk_setup *arg);
+int gk_group_set(struct gk_group *g, const struct gk_set *arg);
+void gk_group_release(struct gk_group *g);
+void gk_group_put(struct gk_group *g);
+void gk_group_free(struct gk_group *g);
+void gk_group_stop(struct gk_group *g);
+bool gk_group_mine(const struct gk_group *g);
+int gk_net_set(struct gk_group *g, int fd);
+void gk_net_work(struct irq_work *work);
+
+static inline struct gk_core *gk_core_of_id(struct gk_group *g, unsigned long id)
+{
+	return id < g->ncores ? &g->cores[array_index_nospec(id, g->ncores)] : NULL;
+}
+
+/* core.c: everything that changes the running count */
+void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, unsigned int cpu);
+void gk_core_destroy(struct gk_core *core);
+void gk_core_kick(struct gk_core *core);
+int gk_core_wake(struct gk_core *core);
+bool gk_core_work(struct gk_core *core);
+bool gk_core_urgent(struct gk_core *core);
+bool gk_group_work(struct gk_core *core);
+void gk_core_rearm(struct gk_core *core);
+void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
+void gk_core_displace(struct gk_core *core, struct gk_worker *self);
+void gk_wake_flush(struct gk_wake *wake);
+bool gk_core_inside(struct gk_core *core, struct gk_worker *w);
+
+struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock);
+void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock);
+void gk_make_running(struct gk_core *core, struct gk_worker *w);
+void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent);
+void gk_make_standby(struct gk_core *core, struct gk_worker *w);
+void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state);
+u64 gk_exec(struct task_struct *p);
+u64 gk_stint(struct gk_worker *w);
+
+/* sched.c: the preemption notifiers, the only code near the scheduler */
+extern struct preempt_ops gk_preempt_ops;
+struct gk_worker *gk_worker_of(struct task_struct *p);
+
+/* worker.c: enter, park, leave */
+int gk_worker_enter(struct gk_group *g, struct gk_enter *arg);
+int gk_worker_exit(struct gk_worker *w);
+int gk_worker_park(struct gk_worker *w, unsigned long how);
+int gk_worker_unhold(struct gk_group *g, unsigned long id);
+int gk_worker_pull(struct gk_worker *w, struct gk_core *from);
+void gk_worker_unregister(struct gk_worker *w);
+bool gk_queue_park(struct gk_worker *w);
+
+#endif /* GK_KMOD_H */

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sched.c - the preemption notifiers: how the module sees a worker block, wake and be preempted.
+ *
+ * sched_out is called with the rq lock held and interrupts off: it touches the module's own memory and core->lock, wakes nobody, and
+ * leaves what must be woken to an irq_work, which fires right after the switch. sched_in is called with interrupts on and
+ * preemption off: it may wake and may queue task_work.
+ */
+#include <linux/rculist.h>
+#include <linux/sched.h>
+#include <linux/sched/jobctl.h>
+
+#include "gk.h"
+
+/* The worker that @p is, if any. @p is current, or cannot run as long as the caller holds its rq lock. */
+struct gk_worker *gk_worker_of(struct task_struct *p)
+{
+	struct preempt_notifier *pn;
+
+	hlist_for_each_entry(pn, &p->preempt_notifiers, link)
+		if (pn->ops == &gk_preempt_ops)
+			return container_of(pn, struct gk_worker, pn);
+	return NULL;
+}
+
+/* Stopped or frozen with its whole process: the others are, or will be, too. A single thread under a debugger is not. */
+static bool stopped_with_group(void)
+{
+	unsigned int state = READ_ONCE(current->__state);
+
+	if ((state & __TASK_STOPPED) || (state & TASK_FROZEN) || READ_ONCE(current->jobctl) & JOBCTL_STOP_PENDING)
+		return true;
+#ifdef CONFIG_CGROUPS
+	if (current->frozen)
+		return true;
+#endif
+	return false;
+}
+
+static void worker_died(struct gk_worker *w)
+{
+	struct gk_core *core;
+	unsigned long flags;
+
+	core = gk_worker_lock(w, &flags);
+	if (core->stalled == w)
+		core->stalled = NULL;
+	gk_make_off(core, w, GK_W_DEAD);
+	if (!core->running)
+		irq_work_queue(&core->vacant_work);
+	gk_worker_unlock(core, flags);
+	gk_reap_worker(w);
+}
+
+/* The running count fell to 0, in sched_out. @next is what the CPU runs now. */
+static void vacant(struct gk_core *core, struct task_struct *next)
+{
+	struct gk_worker *n = gk_worker_of(next);
+
+	lockdep_assert_held(&core->lock);
+	if (n && n->core == core) {
+		/* Its own sched_in will count it. */
+		if (n->state == GK_W_BLOCKED)
+			return;
+		/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
+		if (n->state == GK_W_READY && !n->parked && !core->stalled && !READ_ONCE(core->group->stopping)) {
+			gk_make_running(core, n);
+			core->page->grants_ready++;
+			n->page->grants++;
+			return;
+		}
+	}
+	set_bit(core->id, (unsigned long *)core->group->page->idle);
+	smp_mb__after_atomic();		/* (A) of core.c */
+	if (stopped_with_group() || core->stalled)
+		return;
+	if (gk_core_work(core) || gk_group_work(core))
+		irq_work_queue(&core->vacant_work);
+	else
+		gk_core_rearm(core);
+}
+
+static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
+{
+	struct gk_worker *w = container_of(pn, struct gk_worker, pn);
+	struct gk_core *core;
+	unsigned long flags;
+
+	if (unlikely(READ_ONCE(current->__state) & TASK_DEAD)) {
+		worker_died(w);
+		return;
+	}
+	if (gk_runnable(current))
+		return;
+	if (w->parked && READ_ONCE(w->state) != GK_W_RUNNING)
+		return;
+	core = gk_worker_lock(w, &flags);
+	switch (w->state) {
+	case GK_W_RUNNING:
+		if (gk_core_inside(core, w)) {
+			core->stalled = w;
+			core->page->stalls++;
+		}
+		core->page->blocks++;
+		w->page->blocks++;
+		gk_make_off(core, w, GK_W_BLOCKED);
+		if (!core->running)
+			vacant(core, next);
+		break;
+	case GK_W_READY:
+		/* It blocks on its way to the park: a grant would be lost on it. */
+		core->page->blocks++;
+		w->page->blocks++;
+		gk_make_off(core, w, GK_W_BLOCKED);
+		break;
+	}
+	gk_worker_unlock(core, flags);
+}
+
+/* A worker that was asleep in the kernel is about to go on. Returns true if it must park before it reaches user mode. */
+static bool woken(struct gk_core *core, struct gk_worker *w)
+{
+	struct gk_group *g = core->group;
+	unsigned int bound = READ_ONCE(g->bound);
+
+	core->page->unblocks++;
+	if (core->stalled == w)
+		core->stalled = NULL;
+	if (gk_must_stop(w)) {
+		gk_make_off(core, w, GK_W_STOPPED);
+		return true;
+	}
+	if (bound && core->running >= bound && !gk_core_inside(core, w)) {
+		core->page->parks_bound++;
+		gk_make_ready(core, w, true);
+		gk_core_rearm(core);
+		return true;
+	}
+	if (core->running)
+		core->page->wakes_over++;
+	gk_make_running(core, w);
+	gk_core_rearm(core);
+	return false;
+}
+
+static void gk_sched_in(struct preempt_notifier *pn, int cpu)
+{
+	struct gk_worker *w = container_of(pn, struct gk_worker, pn);
+	struct gk_group *g = w->group;
+	struct gk_wake wake = {};
+	struct gk_core *core;
+	unsigned long flags;
+	bool park = false;
+
+	/* Another program now, or the file and its mapping are gone: it is to be no worker any more. */
+	if (unlikely(current->mm != g->mm || READ_ONCE(g->dead))) {
+		if (!(current->flags & PF_EXITING)) {
+			w->leaving = true;
+			gk_queue_park(w);
+		}
+		return;
+	}
+	core = READ_ONCE(w->core);
+	if (unlikely(!!(w->page->flags & GK_WF_STRAY) != (cpu != core->cpu)))
+		WRITE_ONCE(w->page->flags, cpu != core->cpu ? GK_WF_STRAY : 0);
+	/* The common return from a preemption: nobody else wants the core. */
+	if (READ_ONCE(w->state) == GK_W_RUNNING && !gk_must_stop(w) && !READ_ONCE(w->repark) &&
+	    READ_ONCE(core->page->q_head) == READ_ONCE(core->page->q_tail) && !READ_ONCE(core->page->q_next))
+		return;
+
+	rcu_read_lock();
+	core = gk_worker_lock(w, &flags);
+	switch (w->state) {
+	case GK_W_BLOCKED:
+		park = woken(core, w);
+		break;
+	case GK_W_READY:
+	case GK_W_STOPPED:
+		park = !w->parked;
+		break;
+	case GK_W_RUNNING:
+		if (gk_must_stop(w)) {
+			gk_make_off(core, w, GK_W_STOPPED);
+			park = true;
+			break;
+		}
+		if (gk_core_inside(core, w))
+			break;
+		if (w->repark) {
+			w->repark = false;
+			park = core->running > 1;
+		} else if (core->running == 1 && READ_ONCE(core->page->urgent) &&
+			   gk_stint(w) >= READ_ONCE(g->grain_ns)) {
+			/* Those that woke beside it queued tasks and blocked again: their turn comes now, not at the tick. */
+			core->page->preempts++;
+			park = true;
+		}
+		if (park) {
+			gk_make_ready(core, w, false);
+			gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
+			park = w->state == GK_W_READY;
+		}
+		gk_core_rearm(core);
+		break;
+	}
+	gk_worker_unlock(core, flags);
+	if (park)
+		gk_queue_park(w);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+}
+
+struct preempt_ops gk_preempt_ops = {
+	.sched_in = gk_sched_in,
+	.sched_out = gk_sched_out,
+};

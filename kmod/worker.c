@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * worker.c - a thread becomes a worker, parks, and leaves.
+ *
+ * All parking happens in one place, park_work(), a task_work callback that runs when the thread is about to return to user
+ * mode: there it holds no lock of the kernel, no reference to our file, and has executed all of its system call or fault.
+ */
+#include <linux/freezer.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "gk.h"
+
+#define GK_REPARK_NS	(50 * NSEC_PER_USEC)	/* what a signal handler has before its worker parks again */
+
+/*
+ * Has the current worker go through park_work() before its next user instruction. From its own context or an interrupt on it, not from
+ * sched_out: task_work_add() may allocate in debug kernels. Returns false if the thread is past that, exiting.
+ */
+bool gk_queue_park(struct gk_worker *w)
+{
+	if (xchg(&w->park_queued, 1))
+		return true;
+	if (!task_work_add(current, &w->park_work, TWA_RESUME))
+		return true;
+	WRITE_ONCE(w->park_queued, 0);
+	return false;
+}
+
+/* Parked, and a signal is pending: the thread must go and take it. */
+static void park_interrupted(struct gk_worker *w)
+{
+	struct gk_core *core;
+	unsigned long flags;
+	bool forced;
+
+	core = gk_worker_lock(w, &flags);
+	if (w->state == GK_W_RUNNING) {
+		gk_worker_unlock(core, flags);
+		return;
+	}
+	core->page->signals++;
+	if (w->state == GK_W_STOPPED) {
+		forced = true;
+	} else {
+		/* It is counted as what it is, running; if that is one too many it will not be for long. */
+		forced = w->state == GK_W_READY && core->running;
+		gk_make_running(core, w);
+	}
+	w->repark = forced;
+	if (forced)
+		hrtimer_start(&w->repark_timer, ns_to_ktime(GK_REPARK_NS), HRTIMER_MODE_REL_PINNED_HARD);
+	gk_worker_unlock(core, flags);
+}
+
+/* If this does not hit the worker it is switched out, and its next sched_in sees repark. */
+static enum hrtimer_restart repark(struct hrtimer *timer)
+{
+	struct gk_worker *w = container_of(timer, struct gk_worker, repark_timer);
+	struct gk_wake wake = {};
+	struct gk_core *core;
+	unsigned long flags;
+	bool park = false;
+
+	if (w->task != current)
+		return HRTIMER_NORESTART;
+	rcu_read_lock();
+	core = gk_worker_lock(w, &flags);
+	if (w->repark && w->state == GK_W_STOPPED) {
+		w->repark = false;
+		park = true;
+	} else if (w->repark && w->state == GK_W_RUNNING && !gk_core_inside(core, w)) {
+		w->repark = false;
+		if (core->running > 1) {
+			gk_make_ready(core, w, false);
+			park = true;
+		}
+		gk_core_rearm(core);
+	}
+	gk_worker_unlock(core, flags);
+	if (park)
+		gk_queue_park(w);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+	return HRTIMER_NORESTART;
+}
+
+static void park_sleep(struct gk_worker *w)
+{
+	w->parked = true;
+	for (;;) {
+		/* Pairs with wake_up_process() after set_state(): a grant before this line is seen below, a later one wakes. */
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (READ_ONCE(w->state) == GK_W_RUNNING || READ_ONCE(w->group->dead))
+			break;
+		if (signal_pending(current)) {
+			park_interrupted(w);
+			break;
+		}
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+	w->parked = false;
+}
+
+/* Carries out what the worker asked for by GK_IOC_PARK. */
+static void park_requested(struct gk_worker *w, int how)
+{
+	struct gk_wake wake = {};
+	struct gk_core *core;
+	unsigned long flags;
+
+	rcu_read_lock();
+	core = gk_worker_lock(w, &flags);
+	/* What it asked for was overtaken by a park of another kind. */
+	if (w->state != GK_W_RUNNING)
+		goto out;
+	switch (how) {
+	case GK_PARK_STANDBY:
+		gk_core_displace(core, w);
+		core->page->parks_standby++;
+		gk_make_standby(core, w);
+		break;
+	case GK_PARK_READY:
+		core->page->parks_ready++;
+		gk_make_ready(core, w, false);
+		break;
+	case GK_PARK_HELD:
+		if (w->unheld) {
+			w->unheld = false;
+			goto out;
+		}
+		core->page->parks_held++;
+		gk_make_off(core, w, GK_W_HELD);
+		break;
+	}
+	w->repark = false;
+	gk_core_settle(core, GK_AFTER_PARK, w, &wake);
+	gk_core_rearm(core);
+out:
+	gk_worker_unlock(core, flags);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+}
+
+static void park_work(struct callback_head *head)
+{
+	struct gk_worker *w = container_of(head, struct gk_worker, park_work);
+	struct gk_group *g = w->group;
+	/* What was queued before us runs after us, if we let it: closing of files, of which others wait for the effect. */
+	bool others = head->next;
+	int how = w->request;
+	struct gk_core *core;
+	unsigned long flags;
+	u8 state;
+
+	WRITE_ONCE(w->park_queued, 0);
+	if (w->leaving || READ_ONCE(g->dead)) {
+		gk_worker_unregister(w);
+		return;
+	}
+	if (current->flags & PF_EXITING || current->mm != g->mm)
+		return;
+	if (others && !w->requeued) {
+		w->requeued = true;
+		gk_queue_park(w);
+		return;
+	}
+	w->requeued = false;
+	w->request = -1;
+	if (READ_ONCE(g->stopping) && how == GK_PARK_STANDBY)
+		WRITE_ONCE(w->dismissed, true);
+	if (gk_must_stop(w)) {
+		core = gk_worker_lock(w, &flags);
+		if (w->state == GK_W_RUNNING)
+			gk_make_off(core, w, GK_W_STOPPED);
+		gk_worker_unlock(core, flags);
+	} else if (how >= 0 && !READ_ONCE(g->stopping)) {
+		park_requested(w, how);
+	}
+	state = READ_ONCE(w->state);
+	if (state != GK_W_RUNNING && state != GK_W_BLOCKED)
+		park_sleep(w);
+	/* The group ended while it slept. */
+	if (READ_ONCE(g->dead))
+		gk_worker_unregister(w);
+}
+
+int gk_worker_park(struct gk_worker *w, unsigned long how)
+{
+	struct gk_group *g = w->group;
+	struct gk_core *core;
+	unsigned long flags;
+	bool stay = false;
+
+	if (how > GK_PARK_HELD)
+		return -EINVAL;
+	if (READ_ONCE(g->stopping) && how == GK_PARK_STANDBY)
+		return -ESHUTDOWN;
+
+	core = gk_worker_lock(w, &flags);
+	switch (how) {
+	case GK_PARK_STANDBY:
+		gk_core_displace(core, w);
+		if (core->running == 1 && w->state == GK_W_RUNNING && !core->nready && !core->stalled) {
+			/* No fence: what this misses, the settling in park_requested() finds. */
+			stay = gk_core_work(core) || gk_group_work(core);
+		}
+		break;
+	case GK_PARK_READY:
+		stay = core->running == 1 && !gk_core_work(core);
+		break;
+	case GK_PARK_HELD:
+		stay = w->unheld;
+		w->unheld = false;
+		break;
+	}
+	gk_worker_unlock(core, flags);
+	if (stay)
+		return 0;
+	w->request = how;
+	return gk_queue_park(w) ? 0 : -EINTR;
+}
+
+int gk_worker_unhold(struct gk_group *g, unsigned long id)
+{
+	struct gk_worker *w;
+	struct gk_core *core = NULL;
+	unsigned long flags;
+
+	if (id >= g->max_workers)
+		return -ENOENT;
+	rcu_read_lock();
+	w = rcu_dereference(g->workers[array_index_nospec(id, g->max_workers)]);
+	if (w) {
+		core = gk_worker_lock(w, &flags);
+		if (w->state == GK_W_HELD)
+			gk_make_ready(core, w, true);
+		else
+			w->unheld = true;
+		gk_worker_unlock(core, flags);
+	}
+	rcu_read_unlock();
+	if (!core)
+		return -ENOENT;
+	gk_core_kick(core);
+	return 0;
+}
+
+/* The longest-READY worker of @from moves to the core of @to, the caller, and becomes READY there. */
+int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
+{
+	struct gk_core *core = to->core;
+	struct gk_group *g = to->group;
+	struct task_struct *task = NULL;
+	struct gk_worker *w;
+	unsigned long flags;
+	unsigned int id = 0;
+	bool moved;
+
+	if (core == from)
+		return -EINVAL;
+	/* What the caller may run on, the rest of its process may too: the cpuset is kept. */
+	if (!cpumask_test_cpu(core->cpu, current->cpus_ptr))
+		return -EINVAL;
+	raw_spin_lock_irqsave(&from->lock, flags);
+	list_for_each_entry(w, &from->ready_list, node) {
+		/* Only one that sleeps: a displaced one may be about to be switched in. */
+		if (!READ_ONCE(w->parked))
+			continue;
+		id = w->id;
+		task = get_task_struct(w->task);
+		gk_make_off(from, w, GK_W_HELD);
+		break;
+	}
+	raw_spin_unlock_irqrestore(&from->lock, flags);
+	if (!task)
+		return 0;
+
+	/* On no list now, so nobody grants it. A signal may still make it run, on its old core; then it stays there. */
+	moved = !set_cpus_allowed_ptr(task, cpumask_of(core->cpu));
+
+	rcu_read_lock();
+	w = rcu_dereference(g->workers[id]);
+	if (w && w->task == task) {
+		raw_spin_lock_irqsave(&from->lock, flags);
+		if (w->core != from || w->state != GK_W_HELD) {
+			moved = false;
+		} else if (!moved) {
+			gk_make_ready(from, w, false);
+		} else {
+			WRITE_ONCE(w->core, core);
+			WRITE_ONCE(w->page->core, core->id);
+		}
+		raw_spin_unlock_irqrestore(&from->lock, flags);
+	} else {
+		moved = false;
+	}
+	if (moved) {
+		raw_spin_lock_irqsave(&core->lock, flags);
+		if (w->core == core && w->state == GK_W_HELD) {
+			gk_make_ready(core, w, false);
+			core->page->pulled++;
+		}
+		raw_spin_unlock_irqrestore(&core->lock, flags);
+	}
+	rcu_read_unlock();
+	put_task_struct(task);
+	gk_core_kick(moved ? core : from);
+	return moved;
+}
+
+/* By the worker itself, in process context. */
+void gk_worker_unregister(struct gk_worker *w)
+{
+	struct gk_wake wake = {};
+	struct gk_core *core;
+	unsigned long flags;
+
+	rcu_read_lock();
+	core = gk_worker_lock(w, &flags);
+	if (core->stalled == w)
+		core->stalled = NULL;
+	/* From here on the notifiers find nothing to do. */
+	gk_make_off(core, w, GK_W_DEAD);
+	gk_core_settle(core, GK_AFTER_BLOCK, NULL, &wake);
+	gk_worker_unlock(core, flags);
+	gk_wake_flush(&wake);
+	rcu_read_unlock();
+
+	preempt_disable();
+	preempt_notifier_unregister(&w->pn);
+	preempt_enable();
+	gk_reap_worker(w);
+}
+
+/* The rest happens in park_work(), which may be queued already and must not outlive the worker. */
+int gk_worker_exit(struct gk_worker *w)
+{
+	w->leaving = true;
+	gk_queue_park(w);
+	return 0;
+}
+
+int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
+{
+	struct gk_core *core = gk_core_of_id(g, arg->core);
+	struct gk_worker *w;
+	unsigned long flags;
+	int err;
+
+	if (arg->flags)
+		return -EINVAL;
+	if (!core)
+		return -ENOENT;
+	if (gk_worker_of(current))
+		return -EBUSY;
+	if (READ_ONCE(g->stopping))
+		return -ESHUTDOWN;
+	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	if (!w)
+		return -ENOMEM;
+
+	mutex_lock(&g->lock);
+	w->id = find_first_zero_bit(g->ids, g->max_workers);
+	if (w->id >= g->max_workers) {
+		err = -ENOSPC;
+		goto err_unlock;
+	}
+	__set_bit(w->id, g->ids);
+	w->page = (void *)g->page + g->worker_off + w->id * GK_WORKER_STRIDE;
+	memset(w->page, 0, offsetof(struct gk_worker_page, switches));
+	WRITE_ONCE(g->page->nworkers, g->page->nworkers + 1);
+	w->page->core = core->id;
+	w->page->tid = task_pid_vnr(current);
+	w->core = core;
+	w->group = g;
+	w->request = -1;
+	w->task = get_task_struct(current);
+	INIT_LIST_HEAD(&w->node);
+	init_task_work(&w->park_work, park_work);
+	gk_hrtimer_setup(&w->repark_timer, repark, HRTIMER_MODE_REL_PINNED_HARD);
+	kref_get(&g->ref);
+	__module_get(THIS_MODULE);
+	rcu_assign_pointer(g->workers[w->id], w);
+	mutex_unlock(&g->lock);
+
+	arg->id = w->id;
+	preempt_notifier_init(&w->pn, &gk_preempt_ops);
+	preempt_disable();
+	preempt_notifier_register(&w->pn);
+	core = gk_worker_lock(w, &flags);
+	if (smp_processor_id() != core->cpu)
+		WRITE_ONCE(w->page->flags, GK_WF_STRAY);
+	gk_make_running(core, w);
+	gk_core_rearm(core);
+	gk_worker_unlock(core, flags);
+	preempt_enable();
+	return 0;
+
+err_unlock:
+	mutex_unlock(&g->lock);
+	kfree(w);
+	return err;
+}
