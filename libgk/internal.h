@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - what the files of libgk share.
+ *
+ * Who may touch what:
+ *   - A core's queue, its `next`, its free stacks and its counters belong to the worker that is inside, that is whose id is in the
+ *     core word. enter() takes it, leave() gives it up; a task switch carries it from one task to the other.
+ *   - Inside, only libgk's own touched memory is used: no user buffer, no malloc, no system call that can block. User buffers
+ *     are read before enter() and written after leave().
+ *   - A small lock (channel, mutex, timer heap, task) is taken inside only, so its contenders are on other cores.
+ *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it.
+ *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever runs next on
+ *     this worker (finish()), when the task's context is complete. Only then can another core find it.
+ */
+#ifndef GK_INTERNAL_H
+#define GK_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/gk.h>
+
+#include "arch.h"
+#include "gk.h"
+
+#undef errno			/* libgk's own files do not wait between a call and its errno */
+extern int *__errno_location(void);
+#define errno (*__errno_location())
+
+#define likely(x)	__builtin_expect(!!(x), 1)
+#define unlikely(x)	__builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+
+#define load(p)		__atomic_load_n(p, __ATOMIC_RELAXED)
+#define load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define store(p, v)	__atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define exchange(p, v)	__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define add_fetch(p, v)	__atomic_add_fetch(p, v, __ATOMIC_SEQ_CST)
+#define cas(p, old, new) ({ __typeof__(*(p)) _old = (old); \
+	__atomic_compare_exchange_n(p, &_old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); })
+
+#define RING		256u		/* tasks in a core's own queue */
+#define CONTENDED	(1u << 31)	/* of the core word: somebody sleeps on it */
+#define STACK_SIZE	(256u << 10)
+#define SMALL		64u		/* channel elements up to this size are copied by value */
+
+/* ---- lists and locks ---------------------------------------------------------------------------------------------- */
+
+struct list {
+	struct list *next, *prev;
+};
+
+static inline void list_init(struct list *l)
+{
+	l->next = l->prev = l;
+}
+
+static inline bool list_empty(const struct list *l)
+{
+	return l->next == l;
+}
+
+static inline void list_add_tail(struct list *l, struct list *head)
+{
+	l->prev = head->prev;
+	l->next = head;
+	head->prev->next = l;
+	head->prev = l;
+}
+
+static inline void list_add(struct list *l, struct list *head)
+{
+	list_add_tail(l, head->next);
+}
+
+static inline void list_del(struct list *l)
+{
+	l->next->prev = l->prev;
+	l->prev->next = l->next;
+	list_init(l);
+}
+
+void lock_slow(uint32_t *l);
+
+static inline void lock(uint32_t *l)
+{
+	if (unlikely(exchange(l, 1)))
+		lock_slow(l);
+}
+
+static inline void unlock(uint32_t *l)
+{
+	store_release(l, 0);
+}
+
+/* ---- objects ------------------------------------------------------------------------------------------------------ */
+
+struct worker;
+struct core;
+struct runtime;
+
+/* What is still to be done for a task that has switched away. */
+enum after {
+	AFTER_NONE,
+	AFTER_UNLOCK,		/* it waits; drop the lock of its list */
+	AFTER_READY,		/* it yielded; queue it */
+	AFTER_DEAD,		/* it ended; give its stack back */
+};
+
+/* A pairing heap: the nodes are the memory, so nothing is allocated inside. */
+struct timer_node {
+	uint64_t when;
+	struct timer_node *child, *sibling, *prev;
+	struct core *core;	/* in whose heap it is; NULL: in none */
+	void (*expire)(struct worker *w, struct timer_node *node);	/* inside, heap unlocked */
+};
+
+struct gk_task {
+	/* what a switch touches */
+	void *sp;
+	uint64_t fpu;
+	uint32_t after;
+	int err;		/* its errno */
+	uint32_t *after_lock;
+	struct worker *pinned;	/* the worker it may not leave */
+	struct gk_task *next;	/* in the global queue, a free list, a list of waiters */
+	uint32_t woken;		/* pinned: it has been made ready */
+	uint32_t pins;
+
+	/* what waiting touches */
+	int result;		/* of the wait, set by who ends it */
+	uint32_t lock;		/* of joiner, ended, detached */
+	struct gk_task *joiner;
+	bool ended, detached, joined;
+	uint64_t waiting_since;
+	struct list wait;
+	struct timer_node timer;
+	char buf[SMALL] __attribute__((aligned(16)));
+
+	void (*fn)(void *);
+	void *arg;
+	uint64_t id;
+	char *stack;		/* its lowest address, above the guard */
+	size_t stack_size;
+	bool pooled;
+	char name[32];
+};
+
+struct core {
+	struct gk_core_page *page;
+	struct gk_task *next;		/* runs next, not to be stolen */
+	uint32_t tick;
+	uint32_t streak;		/* times in a row that `next` went before the queue */
+	struct gk_task *free;		/* stacks */
+	uint32_t nfree;
+	uint32_t id;
+	struct runtime *rt;
+	struct gk_task *ring[RING] __attribute__((aligned(64)));
+
+	uint32_t timers_lock __attribute__((aligned(64)));
+	struct timer_node *timers;	/* the earliest */
+
+	/* counters, by whoever is inside */
+	uint64_t started __attribute__((aligned(64)));
+	uint64_t ended, switches, steals, fired, parks;
+	uint64_t next_id;
+	unsigned int cpu;
+	uint32_t starting;		/* workers on their way here */
+	void *backend;
+};
+
+struct worker {
+	struct gk_task *task;		/* NULL in its own loop */
+	struct gk_task *prev;		/* switched away from, to be finished */
+	struct core *core;
+	struct gk_core_page *cp;	/* core->page */
+	struct gk_worker_page *wp;
+	struct runtime *rt;
+	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
+	int *errno_location;
+	uint32_t id;
+	uint32_t todo;			/* system calls to make when outside */
+	struct gk_task *mine;		/* a pinned task that waits here */
+	void *home;			/* context of its own loop */
+	struct gk_task *unhold;		/* pinned tasks to be made ready when outside */
+	struct gk_task *unmap;		/* stacks to be unmapped when outside */
+	uint64_t home_fpu;
+	uint32_t seed;
+	uint64_t inside_waits;
+	int tid;
+	bool stopper;			/* monitor.c: not to be stopped */
+	bool leaving;			/* the main task ended on it */
+	uint32_t gone;			/* left */
+	void *backend;			/* monitor.c */
+};
+
+enum todo {
+	TODO_ARM = 1,
+	TODO_WAKE = 2,
+	TODO_UNHOLD = 4,
+	TODO_UNMAP = 8,
+};
+
+/* How a worker is parked, woken, preempted. kern.c asks gk.ko; monitor.c does it alone. */
+struct backend {
+	const char *name;
+	int (*start)(struct runtime *rt);
+	int (*enter)(struct worker *w, unsigned int core);	/* by the thread itself; fills in id and wp */
+	int (*park)(struct worker *w, enum gk_park how);	/* 0 or -ESHUTDOWN */
+	void (*unblocked)(struct worker *w);	/* its page says that it does not run, but it does */
+	void (*wake)(struct runtime *rt, unsigned int core);
+	void (*arm)(struct runtime *rt, unsigned int core);
+	void (*unhold)(struct runtime *rt, unsigned int worker);
+	int (*pull)(struct worker *w, unsigned int core);
+	void (*exit)(struct worker *w);
+	void (*stop)(struct runtime *rt);
+	void (*finish)(struct runtime *rt);
+};
+
+extern const struct backend gk_backend_kern, gk_backend_monitor;
+
+struct runtime {
+	const struct backend *be;
+	struct gk_group_page *page;
+	struct core *cores;
+	unsigned int ncores;
+	unsigned int max_workers, soft_workers;
+	uint64_t slice_ns, grain_ns;
+	uint32_t bound;
+	int fd;				/* /dev/gk */
+	int manager_fd;			/* eventfd: a core has no standby worker left, or the main task ended */
+	char *map;
+	size_t map_size;
+	uint32_t core_stride, worker_off, worker_stride;
+	struct worker **workers;	/* by id */
+	uint32_t nthreads, peak;	/* worker threads that have not left, and the most there were */
+	bool reported;
+	uint32_t main_done;
+	struct gk_task *main;
+	int result;
+	int (*main_fn)(void *);
+	void *main_arg;
+
+	uint32_t gq_lock __attribute__((aligned(64)));
+	struct gk_task *gq_first, *gq_last;
+
+	uint32_t stacks_lock __attribute__((aligned(64)));
+	struct gk_task *stacks;
+	uint64_t inside_waits;
+};
+
+extern struct runtime *gk_rt;
+extern __thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec")));
+
+/* ---- sched.c ------------------------------------------------------------------------------------------------------ */
+
+void word_wait(struct worker *w);
+void word_wake(struct worker *w);
+void word_retake(struct worker *w);
+void do_todo(struct worker *w);
+void worker_loop(struct worker *w);
+void ready(struct worker *w, struct gk_task *t, bool woken);
+void ready_new(struct worker *w, struct gk_task *t);
+struct worker *switch_away(struct worker *w, enum after after);
+void task_entry(void);
+void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uint32_t n);
+void futex_wait(uint32_t *p, uint32_t v, const uint64_t *deadline);
+void futex_wake(uint32_t *p, int n);
+
+/* Goes inside: the calling task's worker, holding its core's word; NULL outside a task. */
+static inline struct worker *enter(void)
+{
+	struct worker *w = self();
+
+	if (unlikely(!w || !w->task))
+		return NULL;
+	touch_stack();
+	if (unlikely(!cas(&w->cp->word, 0, w->id + 1)))
+		word_wait(w);
+	if (unlikely(load((uint64_t *)w->wp) != w->expect))
+		word_retake(w);
+	return w;
+}
+
+static inline void leave(struct worker *w)
+{
+	if (unlikely(exchange(&w->cp->word, 0) & CONTENDED))
+		word_wake(w);
+	if (unlikely(w->todo))
+		do_todo(w);
+}
+
+/*
+ * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that one left
+ * in task->result, outside.
+ */
+static inline int wait_unlock(struct worker *w, uint32_t *l)
+{
+	struct gk_task *t = w->task;
+
+	t->after_lock = l;
+	w = switch_away(w, AFTER_UNLOCK);
+	leave(w);
+	return t->result;
+}
+
+/* ---- the other files ---------------------------------------------------------------------------------------------- */
+
+struct gk_task *task_alloc(size_t stack_size);		/* outside; stack.c */
+void task_free(struct worker *w, struct gk_task *t);	/* inside */
+void task_unmap(struct gk_task *t);			/* outside */
+void task_init(struct worker *w, struct gk_task *t, const struct gk_attr *attr, void (*fn)(void *), void *arg);
+void stack_fault_handler(void);				/* stack.c: installs it */
+void stack_altstack(void);
+
+void timer_add(struct worker *w, struct timer_node *node);	/* inside, its core's heap locked; time.c */
+bool timer_del(struct timer_node *node);		/* inside; false if it is in no heap any more */
+void timers_run(struct worker *w);			/* inside */
+uint64_t now_ns(void);
+
+void main_finish(struct worker *w, int result) __attribute__((noreturn));	/* worker.c */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#endif /* GK_INTERNAL_H */

@@ -1,0 +1,768 @@
+// SPDX-License-Identifier: MIT
+/*
+ * monitor.c - the backend without gk.ko: the same pages, kept by the library itself.
+ *
+ * What the module learns from the scheduler, a monitor thread finds out by looking: a worker that made no progress for a tick
+ * while work waits, and that sleeps by the kernel's account (/proc/self/task/TID/stat), counts as BLOCKED, and its core goes to a
+ * standby. When its call returns it runs on beside the other, and says so at its next gk call (unblocked()). A worker that made no
+ * progress for a slice and does not sleep gets SIGURG, whose handler waits, with the task mounted, until the core is granted to it again.
+ *
+ * The bound on running workers does not hold here, and a block is seen after a tick instead of at once.
+ *
+ * Locks: each core's `lock` guards its lists, counts and the states of its workers. It is taken outside the core word, and by the signal
+ * handler: so who holds it counts `nopreempt`, and the handler then leaves the worker alone.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define TICK_NS		1000000ull	/* while work waits somewhere */
+#define REST_NS		10000000ull	/* while all that wait are asleep */
+
+struct mcore {
+	pthread_mutex_t lock;
+	struct list running, ready, standby;
+};
+
+struct mworker {
+	struct worker *w;
+	struct list node;		/* core lock: of its state, running, ready or standby */
+	uint32_t pos;
+	uint32_t nopreempt;		/* own thread: depth of what a preemption would break */
+	uint32_t unheld;		/* core lock */
+	uint32_t seen;			/* monitor: wp->switches */
+	uint64_t since;			/* monitor: when that was first seen */
+};
+
+struct monitor {
+	struct runtime *rt;
+	pthread_t thread;
+	struct mcore *cores;
+	uint32_t asleep;		/* futex: nothing runs, nothing is blocked */
+	uint32_t quit;
+	uint32_t stopping;
+	uint32_t next_id;
+	struct sigaction old;
+};
+
+static struct monitor mon;
+
+static struct mcore *mcore(struct core *core)
+{
+	return core->backend;
+}
+
+static struct mworker *mworker(struct worker *w)
+{
+	return w->backend;
+}
+
+static uint32_t read_state(struct worker *w)
+{
+	return load(&w->wp->state);
+}
+
+/* ---- the lock, which also keeps the preemption signal away ------------------------------------------------------------ */
+
+static void stopped_for_good(void)
+{
+	static uint32_t never;
+
+	for (;;)
+		futex_wait(&never, 0, NULL);
+}
+
+static void preempt_off(void)
+{
+	struct worker *w = self();
+
+	if (w)
+		store(&mworker(w)->nopreempt, mworker(w)->nopreempt + 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static void preempt_on(void)
+{
+	struct worker *w = self();
+
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (w)
+		store(&mworker(w)->nopreempt, mworker(w)->nopreempt - 1);
+}
+
+static void core_lock(struct core *core)
+{
+	preempt_off();
+	pthread_mutex_lock(&mcore(core)->lock);
+}
+
+static void core_unlock(struct core *core)
+{
+	pthread_mutex_unlock(&mcore(core)->lock);
+	preempt_on();
+}
+
+/* The worker's core, which pull() changes under the lock of the one it leaves. */
+static struct core *worker_lock(struct worker *w)
+{
+	struct runtime *rt = w->rt;
+	struct core *core;
+
+	for (;;) {
+		core = &rt->cores[load(&w->wp->core)];
+		core_lock(core);
+		if (load(&w->wp->core) == core->id)
+			return core;
+		core_unlock(core);
+	}
+}
+
+/* ---- states, as in the module's core.c ---------------------------------------------------------------------------- */
+
+static void manager_wake(struct runtime *rt)
+{
+	uint64_t one = 1;
+
+	if (write(rt->manager_fd, &one, sizeof(one)) < 0)
+		die("the manager's eventfd: %s", strerror(errno));
+}
+
+static void leave_state(struct core *core, struct worker *w)
+{
+	struct gk_core_page *cp = core->page;
+	struct list *ready = &mcore(core)->ready;
+
+	list_del(&mworker(w)->node);
+	switch (read_state(w)) {
+	case GK_W_RUNNING:
+		store(&cp->running, cp->running - 1);
+		break;
+	case GK_W_READY:
+		store(&cp->nready, cp->nready - 1);
+		if (!list_empty(ready))
+			store(&cp->ready_pos, container_of(ready->next, struct mworker, node)->pos);
+		break;
+	case GK_W_STANDBY:
+		store(&cp->nstandby, cp->nstandby - 1);
+		break;
+	}
+}
+
+static void set_state(struct worker *w, uint32_t state)
+{
+	store(&w->wp->seq, w->wp->seq + 1);
+	store_release(&w->wp->state, state);
+}
+
+static void idle_bit(struct core *core, bool set)
+{
+	__u64 *word = &core->rt->page->idle[core->id / 64], bit = 1ull << core->id % 64;
+
+	if (set)
+		__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
+}
+
+static void make_running(struct core *core, struct worker *w)
+{
+	leave_state(core, w);
+	list_add_tail(&mworker(w)->node, &mcore(core)->running);
+	if (!core->page->running)
+		idle_bit(core, false);
+	store(&core->page->running, core->page->running + 1);
+	set_state(w, GK_W_RUNNING);
+}
+
+static void make_ready(struct core *core, struct worker *w)
+{
+	leave_state(core, w);
+	mworker(w)->pos = load(&core->page->q_tail);
+	if (!core->page->nready)
+		store(&core->page->ready_pos, mworker(w)->pos);
+	list_add_tail(&mworker(w)->node, &mcore(core)->ready);
+	store(&core->page->nready, core->page->nready + 1);
+	set_state(w, GK_W_READY);
+}
+
+static void make_standby(struct core *core, struct worker *w)
+{
+	leave_state(core, w);
+	list_add(&mworker(w)->node, &mcore(core)->standby);
+	store(&core->page->nstandby, core->page->nstandby + 1);
+	set_state(w, GK_W_STANDBY);
+}
+
+static void make_off(struct core *core, struct worker *w, uint32_t state)
+{
+	leave_state(core, w);
+	set_state(w, state);
+}
+
+static bool inside(struct core *core, struct worker *w)
+{
+	return (__atomic_load_n(&core->page->word, __ATOMIC_SEQ_CST) & ~CONTENDED) == w->id + 1;
+}
+
+/* The worker that holds the core word was found blocked. */
+static bool stalled(struct core *core)
+{
+	uint32_t word = load(&core->page->word) & ~CONTENDED;
+	struct worker *w = word && word <= core->rt->max_workers ? load_acquire(&core->rt->workers[word - 1]) : NULL;
+
+	return w && read_state(w) == GK_W_BLOCKED;
+}
+
+static bool queue_waits(struct core *core)
+{
+	return load(&core->page->q_head) != load(&core->page->q_tail) || load(&core->page->q_next);
+}
+
+static bool deadline_passed(struct core *core)
+{
+	uint64_t deadline = load(&core->page->deadline);
+
+	return deadline && now_ns() >= deadline;
+}
+
+static bool core_work(struct core *core)
+{
+	return core->page->nready || queue_waits(core) || deadline_passed(core);
+}
+
+static bool group_work(struct core *core)
+{
+	struct runtime *rt = core->rt;
+	unsigned int i;
+
+	if (load(&rt->page->searching))
+		return false;
+	if (load(&rt->page->gq_len))
+		return true;
+	for (i = 0; i < rt->ncores; i++)
+		if (i != core->id && load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
+			return true;
+	return false;
+}
+
+enum cause { AFTER_BLOCK, AFTER_PARK, AFTER_WAKE };
+
+/* If nobody runs on @core and work waits, grants one worker. Core lock held. */
+static void settle(struct core *core, enum cause cause, struct worker *self)
+{
+	struct runtime *rt = core->rt;
+	struct mcore *mc = mcore(core);
+	struct gk_core_page *cp = core->page;
+	struct list *node;
+	struct worker *w;
+
+	if (cp->running || load(&mon.stopping))
+		return;
+	idle_bit(core, true);	/* a full fence, which pairs with the one in push() of sched.c */
+	if (stalled(core))
+		return;
+	if (cause != AFTER_WAKE && !core_work(core) && !group_work(core))
+		return;
+	if (list_empty(&mc->ready) && list_empty(&mc->standby)) {
+		cp->starved++;
+		manager_wake(rt);
+		return;
+	}
+	node = mc->ready.next;
+	if (list_empty(&mc->ready))
+		node = mc->standby.next;
+	else if (cause == AFTER_PARK && !list_empty(&mc->standby) &&
+		 ((queue_waits(core) &&
+		   (int32_t)(container_of(node, struct mworker, node)->pos - load(&cp->q_head)) > 0) ||
+		  load(&cp->q_next) || deadline_passed(core)))
+		node = mc->standby.next;
+	w = container_of(node, struct mworker, node)->w;
+	if (read_state(w) == GK_W_READY)
+		cp->grants_ready++;
+	else
+		cp->grants_standby++;
+	make_running(core, w);
+	w->wp->grants++;
+	if (w != self) {
+		futex_wake(&w->wp->state, 1);
+		if (!cp->nstandby)
+			manager_wake(rt);
+	}
+	if (load(&mon.asleep) && exchange(&mon.asleep, 0))
+		futex_wake(&mon.asleep, 1);
+}
+
+/* ---- the worker's side -------------------------------------------------------------------------------------------- */
+
+static int monitor_enter(struct worker *w, unsigned int id)
+{
+	struct runtime *rt = w->rt;
+	struct mworker *mw;
+	struct core *core = &rt->cores[id];
+
+	w->id = __atomic_fetch_add(&mon.next_id, 1, __ATOMIC_SEQ_CST);
+	if (w->id >= rt->max_workers)
+		return -ENOSPC;
+	mw = calloc(1, sizeof(*mw));
+	if (!mw)
+		return -ENOMEM;
+	mw->w = w;
+	list_init(&mw->node);
+	w->backend = mw;
+	w->wp = (void *)(rt->map + rt->worker_off + w->id * rt->worker_stride);
+	w->wp->core = id;
+	w->wp->tid = w->tid;
+	core_lock(core);
+	if (load(&mon.stopping)) {
+		core_unlock(core);
+		return -ESHUTDOWN;
+	}
+	store(&rt->page->nworkers, rt->page->nworkers + 1);
+	make_running(core, w);
+	core_unlock(core);
+	return 0;
+}
+
+static void wait_for_grant(struct worker *w, uint32_t parked, struct core *vacated)
+{
+	uint64_t deadline;
+
+	while (read_state(w) == parked) {
+		/* The one whose park left the core empty keeps the core's time. */
+		deadline = vacated ? load(&vacated->page->deadline) : 0;
+		futex_wait(&w->wp->state, parked, deadline ? &deadline : NULL);
+		if (deadline && now_ns() >= deadline) {
+			core_lock(vacated);
+			settle(vacated, AFTER_PARK, w);
+			core_unlock(vacated);
+		}
+	}
+}
+
+static int monitor_park(struct worker *w, enum gk_park how)
+{
+	struct mworker *mw = mworker(w);
+	struct core *core, *vacated = NULL;
+	uint32_t state;
+
+	preempt_off();
+	core = worker_lock(w);
+	if (load(&mon.stopping)) {
+		core_unlock(core);
+		if (how != GK_PARK_STANDBY)
+			stopped_for_good();
+		preempt_on();
+		return -ESHUTDOWN;
+	}
+	if (read_state(w) != GK_W_RUNNING)
+		make_running(core, w);
+	switch (how) {
+	case GK_PARK_STANDBY:
+		core->page->parks_standby++;
+		make_standby(core, w);
+		break;
+	case GK_PARK_READY:
+		if (core->page->running == 1 && !core_work(core))
+			goto out;
+		core->page->parks_ready++;
+		make_ready(core, w);
+		break;
+	case GK_PARK_HELD:
+		if (mw->unheld) {
+			mw->unheld = 0;
+			goto out;
+		}
+		core->page->parks_held++;
+		make_off(core, w, GK_W_HELD);
+		break;
+	}
+	state = read_state(w);
+	settle(core, AFTER_PARK, w);
+	if (!core->page->running && how == GK_PARK_STANDBY)
+		vacated = core;
+	core_unlock(core);
+	wait_for_grant(w, state, vacated);
+	preempt_on();
+	return 0;
+out:
+	core_unlock(core);
+	preempt_on();
+	return 0;
+}
+
+static void monitor_unblocked(struct worker *w)
+{
+	struct core *core = worker_lock(w);
+
+	if (read_state(w) == GK_W_BLOCKED) {
+		core->page->unblocks++;
+		if (core->page->running)
+			core->page->wakes_over++;
+		make_running(core, w);
+	}
+	core_unlock(core);
+}
+
+static void monitor_wake(struct runtime *rt, unsigned int id)
+{
+	struct core *core = &rt->cores[id];
+
+	core_lock(core);
+	settle(core, AFTER_WAKE, NULL);
+	core_unlock(core);
+}
+
+static void monitor_arm(struct runtime *rt, unsigned int id)
+{
+	/* It ticks as long as anybody runs. */
+	if (load(&mon.asleep) && exchange(&mon.asleep, 0))
+		futex_wake(&mon.asleep, 1);
+}
+
+static void monitor_unhold(struct runtime *rt, unsigned int id)
+{
+	struct worker *w = load_acquire(&rt->workers[id]);
+	struct core *core = worker_lock(w);
+
+	if (read_state(w) == GK_W_HELD) {
+		make_ready(core, w);
+		settle(core, AFTER_PARK, NULL);
+	} else {
+		mworker(w)->unheld = 1;
+	}
+	core_unlock(core);
+}
+
+static int monitor_pull(struct worker *to, unsigned int id)
+{
+	struct runtime *rt = to->rt;
+	struct core *from = &rt->cores[id], *core = to->core;
+	struct worker *w = NULL;
+	cpu_set_t set;
+
+	core_lock(from);
+	if (!list_empty(&mcore(from)->ready)) {
+		w = container_of(mcore(from)->ready.next, struct mworker, node)->w;
+		make_off(from, w, GK_W_HELD);
+		store(&w->wp->core, core->id);
+	}
+	core_unlock(from);
+	if (!w)
+		return 0;
+	CPU_ZERO(&set);
+	CPU_SET(core->cpu, &set);
+	sched_setaffinity(w->tid, sizeof(set), &set);
+	core_lock(core);
+	make_ready(core, w);
+	core->page->pulled++;
+	settle(core, AFTER_PARK, NULL);
+	core_unlock(core);
+	return 1;
+}
+
+static void monitor_exit(struct worker *w)
+{
+	struct core *core;
+
+	preempt_off();
+	core = worker_lock(w);
+	make_off(core, w, GK_W_DEAD);
+	store(&w->rt->page->nworkers, w->rt->page->nworkers - 1);
+	settle(core, AFTER_BLOCK, NULL);
+	core_unlock(core);
+	/* nopreempt stays up: nothing is left to preempt. */
+}
+
+/* ---- preemption --------------------------------------------------------------------------------------------------- */
+
+/* SIGURG: in the hog's own thread, on its alternate stack, where it waits until the core is its own again. */
+static void preempt(int sig, siginfo_t *info, void *context)
+{
+	struct worker *w = self();
+	struct mworker *mw;
+	struct core *core;
+	int err = errno;
+
+	if (!w || info->si_code != SI_TKILL || info->si_pid != getpid()) {
+		if (mon.old.sa_flags & SA_SIGINFO)
+			mon.old.sa_sigaction(sig, info, context);
+		else if (mon.old.sa_handler != SIG_DFL && mon.old.sa_handler != SIG_IGN)
+			mon.old.sa_handler(sig);
+		errno = err;
+		return;
+	}
+	mw = mworker(w);
+	if (!mw || load(&mw->nopreempt))
+		return;
+	if (load(&mon.stopping) && !w->stopper) {
+		set_state(w, GK_W_STOPPED);
+		futex_wake(&w->wp->state, 1);
+		stopped_for_good();
+	}
+	core = &w->rt->cores[load(&w->wp->core)];
+	if (!w->task || inside(core, w))
+		return;
+	preempt_off();
+	core = worker_lock(w);
+	if (read_state(w) == GK_W_RUNNING && !inside(core, w) && (core->page->running > 1 || core_work(core))) {
+		core->page->preempts++;
+		make_ready(core, w);
+		settle(core, AFTER_PARK, NULL);
+		core_unlock(core);
+		wait_for_grant(w, GK_W_READY, NULL);
+		/* Between states while it is pulled. */
+		wait_for_grant(w, GK_W_HELD, NULL);
+		wait_for_grant(w, GK_W_READY, NULL);
+	} else {
+		core_unlock(core);
+	}
+	preempt_on();
+	if (load(&mon.stopping))
+		preempt(sig, info, context);
+	errno = err;
+}
+
+/* ---- the monitor's side ------------------------------------------------------------------------------------------- */
+
+/* What the kernel says the thread does: 'R', 'S', 'D', ...; 0 if it does not say. */
+static char thread_state(int tid)
+{
+	char path[64], buf[512], *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	buf[n] = 0;
+	p = strrchr(buf, ')');
+	return p && p[1] ? p[2] : 0;
+}
+
+static void look_at(struct core *core, struct worker *w, uint64_t now)
+{
+	struct mworker *mw = mworker(w);
+	uint32_t switches = load(&w->wp->switches);
+	char state;
+
+	if (switches != mw->seen || !mw->since) {
+		mw->seen = switches;
+		mw->since = now;
+		return;
+	}
+	state = thread_state(w->tid);
+	if (state == 'S' || state == 'D') {
+		set_state(w, GK_W_BLOCKED);
+		fence();	/* pairs with the compare-and-swap in enter(): it sees BLOCKED, or we see it inside */
+		if (inside(core, w) || load(&w->wp->switches) != switches) {
+			set_state(w, GK_W_RUNNING);
+			return;
+		}
+		set_state(w, GK_W_RUNNING);
+		core->page->blocks++;
+		w->wp->blocks++;
+		make_off(core, w, GK_W_BLOCKED);
+		mw->since = 0;
+		settle(core, AFTER_BLOCK, NULL);
+	} else if (now - mw->since >= core->rt->slice_ns && (core->page->running > 1 || core_work(core))) {
+		syscall(SYS_tgkill, getpid(), w->tid, SIGURG);
+	}
+}
+
+/* Returns true while there is something to look at. */
+static bool tick(struct core *core, uint64_t now)
+{
+	struct list *l, *next;
+	bool work;
+
+	core_lock(core);
+	core->page->ticks++;
+	work = core_work(core) || group_work(core);
+	if (work || core->page->running > 1)
+		for (l = mcore(core)->running.next; l != &mcore(core)->running; l = next) {
+			next = l->next;
+			look_at(core, container_of(l, struct mworker, node)->w, now);
+		}
+	settle(core, AFTER_PARK, NULL);
+	work |= core->page->running || core->page->deadline;
+	core_unlock(core);
+	return work;
+}
+
+static void *monitor_thread(void *arg)
+{
+	struct runtime *rt = arg;
+	uint64_t now, deadline;
+	unsigned int i, idle = 0;
+	bool busy;
+
+	while (!load_acquire(&mon.quit)) {
+		busy = false;
+		now = now_ns();
+		for (i = 0; i < rt->ncores; i++)
+			busy |= tick(&rt->cores[i], now);
+		idle = busy ? 0 : idle + 1;
+		if (idle > 2) {
+			/* Whoever grants a worker, or has work for one, ends this. */
+			store(&mon.asleep, 1);
+			fence();
+			for (busy = false, i = 0; i < rt->ncores; i++)
+				busy |= load(&rt->cores[i].page->running) != 0;
+			deadline = now + 100 * REST_NS;
+			if (!busy && !load_acquire(&mon.quit))
+				futex_wait(&mon.asleep, 1, &deadline);
+			store(&mon.asleep, 0);
+			idle = 0;
+			continue;
+		}
+		deadline = now + (busy ? TICK_NS : REST_NS);
+		futex_wait(&mon.quit, 0, &deadline);
+	}
+	return NULL;
+}
+
+static int monitor_start(struct runtime *rt)
+{
+	struct sigaction sa = { .sa_sigaction = preempt, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	size_t cores = sizeof(struct gk_group_page), workers = cores + rt->ncores * sizeof(struct gk_core_page);
+	sigset_t all, old;
+	unsigned int i;
+	int err;
+
+	memset(&mon, 0, sizeof(mon));
+	mon.rt = rt;
+	workers = (workers + 63) & ~63ul;
+	rt->map_size = workers + rt->max_workers * sizeof(struct gk_worker_page);
+	rt->map = mmap(NULL, rt->map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (rt->map == MAP_FAILED)
+		return -ENOMEM;
+	rt->page = (void *)rt->map;
+	rt->worker_off = workers;
+	rt->worker_stride = sizeof(struct gk_worker_page);
+	mon.cores = calloc(rt->ncores, sizeof(*mon.cores));
+	if (!mon.cores) {
+		err = ENOMEM;
+		goto err_unmap;
+	}
+	for (i = 0; i < rt->ncores; i++) {
+		rt->cores[i].page = (void *)(rt->map + cores + i * sizeof(struct gk_core_page));
+		rt->cores[i].backend = &mon.cores[i];
+		rt->cores[i].page->cpu = rt->cores[i].cpu;
+		/* Never 0: nobody needs to arm anything, but for waking the monitor. */
+		rt->cores[i].page->armed = 1;
+		pthread_mutex_init(&mon.cores[i].lock, NULL);
+		list_init(&mon.cores[i].running);
+		list_init(&mon.cores[i].ready);
+		list_init(&mon.cores[i].standby);
+		idle_bit(&rt->cores[i], true);
+	}
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGURG, &sa, &mon.old);
+	/* The program's signals are for its own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&mon.thread, NULL, monitor_thread, rt);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!err)
+		return 0;
+	sigaction(SIGURG, &mon.old, NULL);
+	free(mon.cores);
+err_unmap:
+	munmap(rt->map, rt->map_size);
+	return -err;
+}
+
+/* Everybody else has SIGURG pending, which comes before the next user instruction; those who are asleep take it as they wake. */
+static void monitor_stop(struct runtime *rt)
+{
+	struct worker *me = self(), *w;
+	unsigned int i, tries, left;
+	struct core *core;
+	uint64_t deadline;
+	struct list *l;
+
+	me->stopper = true;
+	preempt_off();
+	exchange(&mon.stopping, 1);
+	for (i = 0; i < rt->ncores; i++) {
+		core = &rt->cores[i];
+		core_lock(core);
+		while (!list_empty(&mcore(core)->standby)) {
+			l = mcore(core)->standby.next;
+			w = container_of(l, struct mworker, node)->w;
+			w->stopper = true;	/* it has no task, it may leave */
+			make_running(core, w);
+			futex_wake(&w->wp->state, 1);
+		}
+		core_unlock(core);
+	}
+	for (tries = 0; tries < 1000; tries++) {
+		left = 0;
+		for (i = 0; i < rt->max_workers; i++) {
+			uint32_t state;
+			char c;
+
+			w = load_acquire(&rt->workers[i]);
+			if (!w || w == me || load(&w->stopper) || load_acquire(&w->gone))
+				continue;
+			state = read_state(w);
+			if (state == GK_W_STOPPED || state == GK_W_READY || state == GK_W_HELD || state == GK_W_DEAD)
+				continue;
+			c = thread_state(w->tid);
+			if (!tries || c == 'R')
+				syscall(SYS_tgkill, getpid(), w->tid, SIGURG);
+			left += c == 'R';
+		}
+		if (!left && tries)
+			break;
+		deadline = now_ns() + 100000;
+		futex_wait(&mon.quit, 0, &deadline);
+	}
+	preempt_on();
+}
+
+static void monitor_finish(struct runtime *rt)
+{
+	unsigned int i;
+
+	store_release(&mon.quit, 1);
+	futex_wake(&mon.quit, 1);
+	exchange(&mon.asleep, 0);
+	futex_wake(&mon.asleep, 1);
+	pthread_join(mon.thread, NULL);
+	sigaction(SIGURG, &mon.old, NULL);
+	for (i = 0; i < rt->max_workers && rt->workers[i]; i++)
+		free(rt->workers[i]->backend);
+	free(mon.cores);
+	munmap(rt->map, rt->map_size);
+}
+
+const struct backend gk_backend_monitor = {
+	.name = "monitor",
+	.start = monitor_start,
+	.enter = monitor_enter,
+	.park = monitor_park,
+	.unblocked = monitor_unblocked,
+	.wake = monitor_wake,
+	.arm = monitor_arm,
+	.unhold = monitor_unhold,
+	.pull = monitor_pull,
+	.exit = monitor_exit,
+	.stop = monitor_stop,
+	.finish = monitor_finish,
+};

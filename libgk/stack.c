@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+/*
+ * stack.c - memory for tasks: a guard page, the stack, and the struct gk_task at its top.
+ *
+ * Stacks of the default size come in chunks of one mapping, of which only touched pages use memory. Their guards are
+ * page-table marks where the kernel has them (MADV_GUARD_INSTALL, 6.13), else protections, which split the mapping: that ends at
+ * vm.max_map_count, some 32,000 tasks, and starting more then fails with -ENOMEM.
+ *
+ * The top of each stack is moved down by a multiple of 128 bytes, another for each neighbour: tasks that all have their hot lines at the
+ * same offset of a page fight for the same few sets of the cache.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define PAGE		4096ul
+#define CHUNK		16u		/* stacks a mapping */
+#define COLOURS		12u		/* times 128 bytes; the rest of the page is for the first frames */
+#define KEEP		128u		/* free stacks that a core keeps to itself */
+#define ALT_SIZE	(16u << 10)
+
+static int guard(char *page)
+{
+	static int marks = 1;
+
+	if (load(&marks)) {
+		if (!madvise(page, PAGE, MADV_GUARD_INSTALL))
+			return 0;
+		store(&marks, 0);
+	}
+	return mprotect(page, PAGE, PROT_NONE);
+}
+
+static struct gk_task *place(char *base, size_t size, unsigned int colour)
+{
+	uintptr_t top = (uintptr_t)base + PAGE + size - colour % COLOURS * 128;
+	struct gk_task *t = (void *)((top - sizeof(*t)) & ~63ul);
+
+	t->stack = base + PAGE;
+	t->stack_size = size;
+	t->pooled = size == STACK_SIZE;
+	return t;
+}
+
+static char *map(size_t size)
+{
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+
+	return base == MAP_FAILED ? NULL : base;
+}
+
+/* A new chunk: one task for the caller, the rest for all. */
+static struct gk_task *chunk(struct runtime *rt)
+{
+	size_t each = STACK_SIZE;	/* the guard is its lowest page */
+	struct gk_task *t, *first = NULL, *last = NULL;
+	char *base = map(CHUNK * each);
+	unsigned int i;
+
+	if (!base)
+		return NULL;
+	madvise(base, CHUNK * each, MADV_NOHUGEPAGE);
+	for (i = 0; i < CHUNK; i++)
+		if (guard(base + i * each))
+			goto err_unmap;
+	for (i = 0; i < CHUNK; i++) {
+		t = place(base + i * each, each - PAGE, i);
+		t->pooled = true;
+		t->next = first;
+		first = t;
+		if (!last)
+			last = t;
+	}
+	t = first;
+	lock(&rt->stacks_lock);
+	last->next = rt->stacks;
+	rt->stacks = first->next;
+	unlock(&rt->stacks_lock);
+	return t;
+
+err_unmap:
+	munmap(base, CHUNK * each);
+	return NULL;
+}
+
+struct gk_task *task_alloc(size_t size)
+{
+	struct runtime *rt = gk_rt;
+	struct gk_task *t;
+	char *base;
+
+	if (size == STACK_SIZE) {
+		lock(&rt->stacks_lock);
+		t = rt->stacks;
+		if (t)
+			rt->stacks = t->next;
+		unlock(&rt->stacks_lock);
+		return t ? t : chunk(rt);
+	}
+	size = (size + PAGE - 1) & ~(PAGE - 1);
+	base = map(size + PAGE);
+	if (!base)
+		return NULL;
+	if (guard(base)) {
+		munmap(base, size + PAGE);
+		return NULL;
+	}
+	t = place(base, size, 0);
+	t->pooled = false;
+	return t;
+}
+
+void task_free(struct worker *w, struct gk_task *t)
+{
+	struct core *core = w->core;
+	unsigned int i;
+
+	if (!t->pooled) {
+		/* Unmapping can block; it is rare enough to be done by leave(). */
+		t->next = w->unmap;
+		w->unmap = t;
+		w->todo |= TODO_UNMAP;
+		return;
+	}
+	t->next = core->free;
+	core->free = t;
+	if (++core->nfree < 2 * KEEP)
+		return;
+	/* One core's tasks may all be started by another. */
+	lock(&core->rt->stacks_lock);
+	for (i = 0; i < KEEP; i++) {
+		t = core->free;
+		core->free = t->next;
+		t->next = core->rt->stacks;
+		core->rt->stacks = t;
+	}
+	unlock(&core->rt->stacks_lock);
+	core->nfree -= KEEP;
+}
+
+void task_unmap(struct gk_task *t)
+{
+	munmap(t->stack - PAGE, t->stack_size + PAGE);
+}
+
+/* ---- overflow ----------------------------------------------------------------------------------------------------- */
+
+static struct sigaction old_segv, old_bus;
+
+static void fault(int sig, siginfo_t *info, void *context)
+{
+	const struct sigaction *old = sig == SIGSEGV ? &old_segv : &old_bus;
+	struct worker *w = self();
+	struct gk_task *t = w ? w->task : NULL;
+	char *addr = info->si_addr;
+
+	if (t && addr >= t->stack - PAGE && addr < t->stack) {
+		say("task %llu%s%s%s overflowed its stack of %zu KiB (gk_attr.stack_size)", (unsigned long long)t->id,
+		    t->name[0] ? " '" : "", t->name, t->name[0] ? "'" : "", (t->stack_size + PAGE) >> 10);
+		signal(SIGABRT, SIG_DFL);
+		abort();
+	}
+	if (old->sa_flags & SA_SIGINFO) {
+		old->sa_sigaction(sig, info, context);
+	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+		old->sa_handler(sig);
+	} else {
+		/* It happens again, and then ends the process as if we had not been here. */
+		signal(sig, SIG_DFL);
+	}
+}
+
+void stack_fault_handler(void)
+{
+	struct sigaction sa = { .sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGSEGV, &sa, &old_segv);
+	sigaction(SIGBUS, &sa, &old_bus);
+}
+
+/* A stack for signal handlers, of the calling worker. It is left to the thread's end. */
+void stack_altstack(void)
+{
+	stack_t ss = { .ss_size = ALT_SIZE + sysconf(_SC_MINSIGSTKSZ) };
+
+	ss.ss_sp = map(ss.ss_size);
+	if (ss.ss_sp)
+		sigaltstack(&ss, NULL);
+}

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: MIT
+/*
+ * worker.c - the runtime's life: gk_run(), the worker threads, and the manager that makes more of them.
+ *
+ * The thread that calls gk_run() is the manager. It is pinned nowhere and runs no task, so it can make a worker when every
+ * worker is blocked.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MAX_WORKERS	4096u
+#define SOFT_WORKERS	512u		/* beyond this one at a time, and only when a core has work and nobody runs there */
+#define THREAD_STACK	(256ul << 10)	/* for the worker's own loop; only what is touched uses memory */
+
+struct runtime *gk_rt;
+static uint32_t busy;
+static int wanted_cores;
+
+void say(const char *fmt, ...)
+{
+	char line[512] = "gk: ";
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line + 4, sizeof(line) - 5, fmt, ap);
+	va_end(ap);
+	n = n < 0 ? 0 : n > (int)sizeof(line) - 6 ? (int)sizeof(line) - 6 : n;
+	line[4 + n] = '\n';
+	if (write(STDERR_FILENO, line, 5 + n) < 0)
+		return;
+}
+
+void die(const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	say("%s", line);
+	abort();
+}
+
+/* ---- settings ----------------------------------------------------------------------------------------------------- */
+
+static bool read_file(const char *path, char *buf, size_t size)
+{
+	FILE *f = fopen(path, "re");
+	size_t n;
+
+	if (!f)
+		return false;
+	n = fread(buf, 1, size - 1, f);
+	fclose(f);
+	buf[n] = 0;
+	return n > 0;
+}
+
+/* The CPUs' worth of time that the cgroup and its parents allow, rounded up; 0: no limit. cgroup v2 only. */
+static int cgroup_cpus(void)
+{
+	char line[4096], path[4200], max[64], *p;
+	long quota, period;
+	int n, least = 0;
+
+	if (!read_file("/proc/self/cgroup", line, sizeof(line)) || !(p = strstr(line, "0::/")))
+		return 0;
+	p += 3;
+	p[strcspn(p, "\n")] = 0;
+	for (;;) {
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", p);
+		if (read_file(path, max, sizeof(max)) && sscanf(max, "%ld %ld", &quota, &period) == 2 && period > 0) {
+			n = (quota + period - 1) / period;
+			if (n > 0 && (!least || n < least))
+				least = n;
+		}
+		if (!strrchr(p, '/') || !*p)
+			return least;
+		*strrchr(p, '/') = 0;
+	}
+}
+
+/* A number from the environment, or @otherwise. */
+static int env_number(const char *name, unsigned long min, unsigned long max, unsigned long otherwise, unsigned long *out)
+{
+	const char *s = getenv(name);
+	char *end;
+
+	*out = otherwise;
+	if (!s || !*s)
+		return 0;
+	errno = 0;
+	*out = strtoul(s, &end, 10);
+	if (errno || *end || *s == '-' || *out < min || *out > max) {
+		say("%s=%s is not a number from %lu to %lu", name, s, min, max);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int settings(struct runtime *rt)
+{
+	unsigned long cores, slice, bound, workers;
+	cpu_set_t set;
+	int i, n = 0, limit, cpus[CPU_SETSIZE];
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return -errno;
+	for (i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &set))
+			cpus[n++] = i;
+	limit = cgroup_cpus();
+	if (!limit || limit > n)
+		limit = n;
+	if (env_number("GK_CORES", 1, GK_MAX_CORES, limit < GK_MAX_CORES ? limit : GK_MAX_CORES, &cores) ||
+	    env_number("GK_SLICE_US", 100, 10000000, 10000, &slice) || env_number("GK_BOUND", 0, 1u << 20, 0, &bound))
+		return -EINVAL;
+	if (wanted_cores)
+		cores = wanted_cores;
+	if (env_number("GK_WORKERS", cores, 16384, MAX_WORKERS < cores ? cores : MAX_WORKERS, &workers))
+		return -EINVAL;
+	rt->ncores = cores;
+	rt->slice_ns = slice * 1000;
+	rt->grain_ns = rt->slice_ns < 500000 ? rt->slice_ns : 500000;
+	rt->bound = bound;
+	rt->max_workers = workers;
+	rt->soft_workers = SOFT_WORKERS;
+	rt->cores = aligned_alloc(64, (sizeof(struct core) * cores + 63) & ~63ul);
+	rt->workers = calloc(workers, sizeof(*rt->workers));
+	if (!rt->cores || !rt->workers)
+		return -ENOMEM;
+	memset(rt->cores, 0, sizeof(struct core) * cores);
+	for (i = 0; i < (int)cores; i++) {
+		rt->cores[i].id = i;
+		rt->cores[i].rt = rt;
+		rt->cores[i].cpu = cpus[i % n];
+		rt->cores[i].next_id = i + 2;	/* the main task is 1 */
+	}
+	return 0;
+}
+
+int gk_set_cores(int n)
+{
+	if (n < 0 || n > GK_MAX_CORES)
+		return -EINVAL;
+	if (load(&busy))
+		return -EBUSY;
+	wanted_cores = n;
+	return 0;
+}
+
+int gk_cores(void)
+{
+	struct runtime *rt = load(&gk_rt);
+
+	return rt ? rt->ncores : 0;
+}
+
+const char *gk_backend(void)
+{
+	struct runtime *rt = load(&gk_rt);
+
+	return rt ? rt->be->name : "none";
+}
+
+static int pick_backend(struct runtime *rt)
+{
+	const char *mode = getenv("GK_KMOD");
+	int err;
+
+	if (!mode || !*mode)
+		mode = "auto";
+	if (strcmp(mode, "auto") && strcmp(mode, "off") && strcmp(mode, "require")) {
+		say("GK_KMOD=%s is none of auto, off, require", mode);
+		return -EINVAL;
+	}
+	if (strcmp(mode, "off")) {
+		rt->be = &gk_backend_kern;
+		err = rt->be->start(rt);
+		if (!err)
+			return 0;
+		if (!strcmp(mode, "require")) {
+			say("GK_KMOD=require, but /dev/gk: %s", strerror(-err));
+			return -ENOSYS;
+		}
+	}
+	rt->be = &gk_backend_monitor;
+	return rt->be->start(rt);
+}
+
+/* ---- workers ------------------------------------------------------------------------------------------------------ */
+
+static void *worker_thread(void *arg)
+{
+	struct worker *w = arg;
+	struct runtime *rt = w->rt;
+	int err;
+
+	gk_worker_self = w;
+	w->errno_location = &errno;
+	w->tid = syscall(SYS_gettid);
+	w->seed = w->tid;
+	stack_altstack();
+	err = rt->be->enter(w, w->core->id);
+	__atomic_sub_fetch(&w->core->starting, 1, __ATOMIC_SEQ_CST);
+	if (!err) {
+		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
+		store_release(&rt->workers[w->id], w);
+		worker_loop(w);
+		rt->be->exit(w);
+	} else if (err != -ESHUTDOWN) {
+		say("a worker could not start: %s", strerror(-err));
+	}
+	store_release(&w->gone, 1);
+	__atomic_sub_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
+	futex_wake(&rt->nthreads, INT32_MAX);
+	return NULL;
+}
+
+static int worker_start(struct runtime *rt, struct core *core)
+{
+	struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63ul);
+	pthread_attr_t attr;
+	pthread_t thread;
+	cpu_set_t set;
+	uint32_t n;
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	memset(w, 0, sizeof(*w));
+	w->rt = rt;
+	w->core = core;
+	w->cp = core->page;
+	CPU_ZERO(&set);
+	CPU_SET(core->cpu, &set);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, THREAD_STACK);
+	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	__atomic_add_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
+	n = __atomic_add_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
+	if (n > rt->peak)
+		rt->peak = n;
+	err = pthread_create(&thread, &attr, worker_thread, w);
+	pthread_attr_destroy(&attr);
+	if (err) {
+		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
+		__atomic_sub_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
+		free(w);
+	}
+	return -err;
+}
+
+/* A core has no standby worker left: makes one, or more where many are in use. */
+static void grow(struct runtime *rt, struct core *core)
+{
+	uint32_t n = load(&rt->nthreads), batch = 1 + n / rt->ncores / 8;
+	bool starved = !load(&core->page->running) && (load(&core->page->q_head) != load(&core->page->q_tail) ||
+						       load(&core->page->q_next) || load(&rt->page->gq_len));
+	int err;
+
+	if (load(&core->page->nstandby) || load(&core->starting))
+		return;
+	if (n >= rt->max_workers) {
+		if (starved && !rt->reported) {
+			rt->reported = true;
+			say("all %u workers (GK_WORKERS) are blocked while tasks wait; they wait on until one comes back", n);
+		}
+		return;
+	}
+	if (n >= rt->soft_workers) {
+		if (!starved)
+			return;
+		batch = 1;
+	}
+	if (batch > 8)
+		batch = 8;
+	while (batch-- && load(&rt->nthreads) < rt->max_workers) {
+		err = worker_start(rt, core);
+		if (!err)
+			continue;
+		if (!rt->reported) {
+			rt->reported = true;
+			say("no more workers than %u: pthread_create: %s", load(&rt->nthreads), strerror(-err));
+		}
+		return;
+	}
+}
+
+static void manage(struct runtime *rt)
+{
+	uint64_t n;
+	unsigned int i;
+
+	while (!load_acquire(&rt->main_done)) {
+		if (read(rt->manager_fd, &n, sizeof(n)) < 0 && errno != EINTR)
+			die("the manager's eventfd: %s", strerror(errno));
+		for (i = 0; i < rt->ncores && !load_acquire(&rt->main_done); i++)
+			grow(rt, &rt->cores[i]);
+	}
+}
+
+/* ---- start and end ------------------------------------------------------------------------------------------------ */
+
+/* Ends everything: by the main task, outside. */
+void main_finish(struct worker *w, int result)
+{
+	struct runtime *rt = w->rt;
+	uint64_t one = 1;
+
+	rt->result = result;
+	/* After this no other worker runs, and one may have been stopped inside: nothing goes inside any more. */
+	rt->be->stop(rt);
+	store_release(&rt->main_done, 1);
+	if (write(rt->manager_fd, &one, sizeof(one)) < 0)
+		die("the manager's eventfd: %s", strerror(errno));
+	w = self();
+	w->leaving = true;
+	w->prev = NULL;
+	w->task = NULL;
+	context_switch(&rt->main->sp, w->home);
+	__builtin_unreachable();
+}
+
+static void main_task(void *arg)
+{
+	struct runtime *rt = arg;
+	int result = rt->main_fn(rt->main_arg);
+
+	main_finish(self(), result);
+}
+
+/* A forked child is another program's thread: it has no worker. */
+static void forked(void)
+{
+	gk_worker_self = NULL;
+	gk_rt = NULL;
+	busy = 0;
+}
+
+static void runtime_once(void)
+{
+	pthread_atfork(NULL, NULL, forked);
+	stack_fault_handler();
+}
+
+/* Workers without a task are on their way out. Returns true when all have gone; one that is in a task never goes. */
+static bool all_gone(struct runtime *rt)
+{
+	unsigned int i, tries, n;
+
+	for (tries = 0; tries < 100; tries++) {
+		bool wait = false;
+
+		n = load(&rt->nthreads);
+		if (!n)
+			return true;
+		for (i = 0; i < rt->max_workers; i++) {
+			struct worker *w = load_acquire(&rt->workers[i]);
+
+			wait |= w && !load_acquire(&w->gone) &&
+				(load(&w->wp->state) == GK_W_RUNNING || load(&w->wp->state) == GK_W_STANDBY);
+		}
+		for (i = 0; i < rt->ncores; i++)
+			wait |= load(&rt->cores[i].starting);
+		if (!wait)
+			return false;
+		uint64_t deadline = now_ns() + 10000000;
+
+		futex_wait(&rt->nthreads, n, &deadline);
+	}
+	return false;
+}
+
+static void runtime_free(struct runtime *rt)
+{
+	unsigned int i;
+
+	if (rt->workers)
+		for (i = 0; i < rt->max_workers; i++)
+			free(rt->workers[i]);
+	free(rt->workers);
+	free(rt->cores);
+	if (rt->manager_fd >= 0)
+		close(rt->manager_fd);
+	free(rt);
+}
+
+int gk_run(int (*fn)(void *arg), void *arg)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct runtime *rt;
+	unsigned int i;
+	int err, result;
+
+	if (!fn)
+		return -EINVAL;
+	if (self())
+		return -EPERM;
+	if (!cas(&busy, 0, 1))
+		return -EBUSY;
+	err = -ENOMEM;
+	rt = aligned_alloc(64, (sizeof(*rt) + 63) & ~63ul);
+	if (!rt)
+		goto err_idle;
+	memset(rt, 0, sizeof(*rt));
+	rt->main_fn = fn;
+	rt->main_arg = arg;
+	rt->manager_fd = eventfd(0, EFD_CLOEXEC);
+	if (rt->manager_fd < 0) {
+		err = -errno;
+		goto err_free;
+	}
+	err = settings(rt);
+	if (!err)
+		err = pick_backend(rt);
+	if (err)
+		goto err_free;
+	gk_rt = rt;
+	pthread_once(&once, runtime_once);
+
+	rt->main = task_alloc(STACK_SIZE);
+	if (!rt->main) {
+		err = -ENOMEM;
+		goto err_finish;
+	}
+	memset(rt->main, 0, offsetof(struct gk_task, stack));
+	rt->main->sp = context_make(rt->main, task_entry);
+	rt->main->fpu = fpu_control();
+	rt->main->fn = main_task;
+	rt->main->arg = rt;
+	rt->main->id = 1;
+	strcpy(rt->main->name, "main");
+	rt->cores[0].started = 1;
+	gq_put(rt, rt->main, rt->main, 1);
+	for (i = 0; i < 2 * rt->ncores; i++) {
+		err = worker_start(rt, &rt->cores[i % rt->ncores]);
+		if (err) {
+			say("pthread_create: %s", strerror(-err));
+			if (i < rt->ncores)
+				exit(EXIT_FAILURE);	/* some may run the main task already */
+			break;
+		}
+	}
+	manage(rt);
+
+	result = rt->result;
+	gk_rt = NULL;
+	if (all_gone(rt)) {
+		rt->be->finish(rt);
+		runtime_free(rt);
+	}
+	store_release(&busy, 0);
+	return result;
+
+err_finish:
+	gk_rt = NULL;
+	rt->be->finish(rt);
+err_free:
+	runtime_free(rt);
+err_idle:
+	store_release(&busy, 0);
+	return err;
+}
+
+/* ---- statistics --------------------------------------------------------------------------------------------------- */
+
+int gk_stats(struct gk_stats *stats, size_t size)
+{
+	struct runtime *rt = load(&gk_rt);
+	struct gk_stats s = {};
+	unsigned int i;
+
+	if (!stats || !size)
+		return -EINVAL;
+	if (!rt)
+		return -ESRCH;
+	for (i = 0; i < rt->ncores; i++) {
+		struct core *core = &rt->cores[i];
+
+		s.started += load(&core->started);
+		s.tasks -= load(&core->ended);
+		s.switches += load(&core->switches);
+		s.steals += load(&core->steals);
+		s.timers += load(&core->fired);
+		s.parks += load(&core->parks);
+		s.blocks += load(&core->page->blocks);
+		s.preempts += load(&core->page->preempts);
+		s.inside_blocks += load(&core->page->stalls);
+	}
+	s.tasks += s.started;
+	for (i = 0; i < rt->max_workers; i++) {
+		struct worker *w = load_acquire(&rt->workers[i]);
+
+		s.inside_waits += w ? load(&w->inside_waits) : 0;
+	}
+	s.workers = load(&rt->nthreads);
+	s.workers_peak = load(&rt->peak);
+	memset(stats, 0, size);
+	memcpy(stats, &s, size < sizeof(s) ? size : sizeof(s));
+	return 0;
+}
