@@ -24,17 +24,18 @@
 
 #define GK_RETRY_NS	(50 * NSEC_PER_USEC)	/* until a holder of the core word is looked at again */
 
-/* CPU time of @p. Exact for a task that is not on a CPU; for current it adds what the scheduler has not yet counted. */
-u64 gk_exec(struct task_struct *p)
+u64 gk_clock(void)
 {
-	u64 sum = READ_ONCE(p->se.sum_exec_runtime);
+	return sched_clock_cpu(raw_smp_processor_id());
+}
 
-	if (p == current) {
-		s64 more = sched_clock_cpu(raw_smp_processor_id()) - READ_ONCE(p->se.exec_start);
+/* CPU time of @w since it entered. For a worker on another CPU it is short of its present run. */
+u64 gk_exec(struct gk_worker *w)
+{
+	u64 sum = READ_ONCE(w->ran);
 
-		if (more > 0)
-			sum += more;
-	}
+	if (w->task == current)
+		sum += max_t(s64, gk_clock() - w->in_at, 0);
 	return sum;
 }
 
@@ -42,7 +43,7 @@ u64 gk_exec(struct task_struct *p)
 u64 gk_stint(struct gk_worker *w)
 {
 	u32 switches = READ_ONCE(w->page->switches);
-	u64 now = gk_exec(w->task);
+	u64 now = gk_exec(w);
 
 	if (switches != w->seen_switches) {
 		w->seen_switches = switches;
@@ -55,7 +56,7 @@ u64 gk_stint(struct gk_worker *w)
 static void begin_stint(struct gk_worker *w, u64 protect)
 {
 	w->seen_switches = READ_ONCE(w->page->switches);
-	w->stint = gk_exec(w->task);
+	w->stint = gk_exec(w);
 	w->protect = protect;
 }
 
@@ -92,7 +93,7 @@ static void set_state(struct gk_worker *w, u8 state)
 	WRITE_ONCE(w->state, state);
 	WRITE_ONCE(w->page->state, state);
 	/* A reader that sees the new seq sees the state that goes with it, or a later one. */
-	smp_store_release(&w->page->seq, w->page->seq + 1);
+	smp_store_release(&w->page->seq, ++w->seq);
 }
 
 /* Takes @w off the list of its state, and out of the count that goes with it. */
@@ -106,6 +107,8 @@ static void leave_state(struct gk_core *core, struct gk_worker *w)
 		WRITE_ONCE(core->page->running, core->running);
 		break;
 	case GK_W_READY:
+		if (w->moving)
+			break;
 		core->nready--;
 		core->nurgent -= w->urgent;
 		w->urgent = false;
@@ -159,6 +162,13 @@ void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state)
 	set_state(w, state);
 }
 
+/* READY, but on no list, until gk_worker_pull() puts it on one. */
+void gk_make_moving(struct gk_core *core, struct gk_worker *w)
+{
+	leave_state(core, w);
+	w->moving = true;
+}
+
 bool gk_core_inside(struct gk_core *core, struct gk_worker *w)
 {
 	return (READ_ONCE(core->page->word) & ~BIT(31)) == w->id + 1;
@@ -180,7 +190,7 @@ static bool deadline_passed(struct gk_core *core)
 
 static bool net_waits(struct gk_group *g)
 {
-	return READ_ONCE(g->page->net_seq) != READ_ONCE(g->page->net_seen);
+	return READ_ONCE(g->net_seq) != READ_ONCE(g->page->net_seen);
 }
 
 /* Kinds a to d of gk.h. */
@@ -211,6 +221,15 @@ bool gk_group_work(struct gk_core *core)
 			return true;
 	}
 	return false;
+}
+
+/* @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not one that is past its mm, exiting. */
+bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
+{
+	struct gk_worker *w = gk_worker_of(p);
+
+	return w && w->core == core && w->state == GK_W_BLOCKED && p->mm == core->group->mm &&
+	       !READ_ONCE(core->group->dead);
 }
 
 /* The next worker for a core on which nobody runs, or NULL. */
@@ -247,7 +266,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 		return;
 	set_bit(core->id, (unsigned long *)g->page->idle);
 	smp_mb__after_atomic();		/* (A), pairs with the library's fence before it reads idle[] */
-	if (core->stalled)
+	if (core->stalled || gk_counts_itself(core, current))
 		return;
 	if (cause != GK_AFTER_WAKE && !gk_core_work(core) && !gk_group_work(core))
 		return;
@@ -266,7 +285,10 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 		w->protect = READ_ONCE(g->grain_ns);
 	w->page->grants++;
 	if (w != self) {
-		wake->task = w->task;
+		/* Pairs with set_current_state() in park_sleep(): it sees RUNNING, or we see it parked. */
+		smp_mb();
+		if (READ_ONCE(w->parked))
+			wake->task = w->task;
 		if (!core->nstandby)
 			wake->manager = g->manager;
 	}
@@ -306,24 +328,29 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 }
 
 /*
- * Arms the timer for what @core has to expect, if it is not armed for that or earlier. The timer must fire on the core's CPU,
- * where the worker to preempt runs, so on another CPU this leaves it to gk_core_kick().
+ * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past: a deadline that has
+ * passed is work, which ends a turn, or is found by whoever next parks, enters or wakes where nobody runs. The timer
+ * must fire on the core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
  */
 void gk_core_rearm(struct gk_core *core)
 {
-	u64 deadline = READ_ONCE(core->page->deadline);
-	u64 want = deadline, now;
+	u64 want = READ_ONCE(core->page->deadline), now, end;
 
 	lockdep_assert_held(&core->lock);
 	if (READ_ONCE(core->group->dead) || READ_ONCE(core->group->stopping))
 		return;
-	if (core->running && (core->running > 1 || gk_core_work(core))) {
-		now = ktime_get_mono_fast_ns();
-		/* A deadline that has passed is work by now, it makes the turn short. */
-		if (!want || want <= now || want > now + turn(core))
-			want = now + turn(core);
+	now = ktime_get_mono_fast_ns();
+	if (want <= now)
+		want = 0;
+	if (core->running > 1 || (core->running && gk_core_work(core))) {
+		end = now + turn(core);
+		if (!want || want > end)
+			want = end;
 	}
 	if (!want || (core->armed && core->armed <= want))
+		return;
+	if (raw_smp_processor_id() != core->cpu &&
+	    smp_call_function_single_async(core->cpu, &core->csd) != -ENXIO)
 		return;
 	core->armed = want;
 	WRITE_ONCE(core->page->armed, want);
@@ -338,15 +365,19 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	struct gk_wake wake = {};
 	bool park = false;
 	unsigned long flags;
+	u64 limit;
 
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&core->lock, flags);
 	core->armed = 0;
 	core->page->ticks++;
+	limit = turn(core);
 	if (!core->running) {
 		gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
-	} else if (w && w->core == core && w->state == GK_W_RUNNING && (core->running > 1 || gk_core_work(core)) &&
-		   gk_stint(w) >= turn(core) - turn(core) / 8) {
+	} else if (!w || w->core != core || w->state != GK_W_RUNNING) {
+		/* Others have the CPU. Our next sched_in arms the timer again. */
+		goto out;
+	} else if ((core->running > 1 || gk_core_work(core)) && !core->stalled && gk_stint(w) >= limit - limit / 8) {
 		if (gk_core_inside(core, w)) {
 			core->armed = ktime_get_mono_fast_ns() + GK_RETRY_NS;
 			hrtimer_start(timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
@@ -359,8 +390,9 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			park = w->state == GK_W_READY;
 		}
 	}
-	WRITE_ONCE(core->page->armed, core->armed);
 	gk_core_rearm(core);
+out:
+	WRITE_ONCE(core->page->armed, core->armed);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	if (park)
 		gk_queue_park(w);
@@ -372,15 +404,12 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 /* Looks at @core again, on its own CPU, in an interrupt. */
 static void core_look(struct gk_core *core, enum gk_cause cause)
 {
-	struct gk_worker *cur = gk_worker_of(current);
 	struct gk_wake wake = {};
 	unsigned long flags;
 
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&core->lock, flags);
-	/* A woken worker of this core that has been switched in, but whose sched_in comes after us, takes the place itself. */
-	if (!(cur && cur->core == core && cur->state == GK_W_BLOCKED))
-		gk_core_settle(core, cause, NULL, &wake);
+	gk_core_settle(core, cause, NULL, &wake);
 	gk_core_rearm(core);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	gk_wake_flush(&wake);
@@ -408,6 +437,7 @@ void gk_core_kick(struct gk_core *core)
 {
 	unsigned long flags;
 
+	smp_mb();	/* pairs with csd_unlock() before core_remote(): it sees what we stored, or we find the csd free */
 	local_irq_save(flags);
 	if (smp_processor_id() == core->cpu || smp_call_function_single_async(core->cpu, &core->csd) == -ENXIO)
 		core_look(core, GK_AFTER_PARK);
@@ -423,8 +453,9 @@ int gk_core_wake(struct gk_core *core)
 
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&core->lock, flags);
+	granted = -core->running;
 	gk_core_settle(core, GK_AFTER_WAKE, NULL, &wake);
-	granted = !!wake.task;
+	granted += core->running;
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	gk_wake_flush(&wake);
 	rcu_read_unlock();

@@ -109,8 +109,10 @@ static long struct_command(struct file *file, struct gk_group *g, unsigned int c
 		return -EPERM;
 	if (get_user(size, (u32 __user *)user))
 		return -EFAULT;
-	if (size < c->min_size || size > PAGE_SIZE)
+	if (size < c->min_size)
 		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
 	err = copy_struct_from_user(&arg, c->size, user, size);
 	if (err)
 		return err;

@@ -16,9 +16,20 @@
  *
  * Invariants under core->lock:
  *   core->running is the number of workers of the core in state RUNNING; they are the ones on the running list.
- *   A worker is on exactly the list of its state (running, ready, standby), or on none (BLOCKED, HELD, STOPPED, DEAD).
+ *   A worker is on the list of its state (running, ready, standby), or on none: BLOCKED, HELD, STOPPED, DEAD, or `moving`.
  *   running == 0 and work waits and !stalled: somebody is on the way: the irq_work or the csd is queued, or a BLOCKED worker is
  *   current and about to be counted by its sched_in, or there is no worker to grant and the manager was told.
+ *
+ * What a worker's flags say, who sets and who clears each:
+ *   park_queued  park_work is in its task_work. Set by gk_queue_park(), cleared at the start of park_work(), never by a worker that
+ *                leaves: nothing may be queued behind its end.
+ *   parked       it sleeps, or is about to sleep or has just slept, in park_sleep(), which sets and clears it. A READY worker
+ *                that is not parked was displaced or preempted and still runs kernel code, or waits on the run queue.
+ *   request      what it asked for; GK_IOC_PARK sets it, park_work() takes it.
+ *   repark       a signal cut its park short: park_interrupted() sets it, the timer, the next sched_in or the next park clears it.
+ *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
+ *   dismissed    the stopped group lets it go, as it has no task; never cleared.
+ *   moving       GK_IOC_PULL has it: READY, on no list.
  */
 #ifndef GK_KMOD_H
 #define GK_KMOD_H
@@ -72,14 +83,19 @@ struct gk_worker {
 	struct callback_head park_work;	/* S */
 	unsigned int park_queued;	/* A: park_work is in the thread's task_work */
 	bool requeued;			/* S: park_work went behind other task_work once */
-	bool parked;			/* S: inside the park loop; a READY worker that is not still runs kernel code */
-	bool leaving;			/* S: park_work is to unregister the worker */
-	int request;			/* S: enum gk_park that the worker asked for, or -1 */
-	bool repark;			/* C: a signal cut its park short; park again when the handler had its time */
-	bool dismissed;			/* A: set once, a STANDBY that the stopped group lets go */
+	bool parked;			/* S, read by others after a fence */
+	bool leaving;			/* S */
+	bool stray;			/* S */
+	int request;			/* S: enum gk_park, or -1 */
+	bool repark;			/* C */
+	bool dismissed;			/* A */
+	bool moving;			/* C */
 	bool unheld;			/* C: GK_IOC_UNHOLD came before the park */
 	bool urgent;			/* C: while READY: it was woken */
 	u8 state;			/* C for changes; read by its own thread */
+	u64 seq;			/* C */
+	u64 ran;			/* S: CPU time up to the last sched_out; read by others while it is off the CPU */
+	u64 in_at;			/* S: when it was last switched in */
 	u32 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */
 	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
@@ -96,10 +112,10 @@ struct gk_worker {
 
 struct gk_group {
 	struct kref ref;		/* the file, and each worker */
-	struct mutex lock;
-	struct mm_struct *mm;		/* I: only compared, never used */
+	struct mutex lock;		/* nothing that waits for user space is done under it */
+	struct mutex net_lock;		/* of net: poll functions may wait */
+	struct mm_struct *mm;		/* I, grabbed: only compared */
 	struct pid *tgid;		/* I, referenced: only compared */
-	struct user_struct *user;	/* I */
 	struct gk_limit *limit;		/* I: the user's count of groups */
 	unsigned int ncores;		/* I */
 	unsigned int max_workers;	/* I */
@@ -117,7 +133,9 @@ struct gk_group {
 	struct page **pages;		/* I */
 	unsigned long npages;		/* I */
 	struct eventfd_ctx *manager;	/* I */
-	struct gk_net *net;		/* G */
+	struct gk_net *net;		/* under net_lock */
+	u32 net_seq;			/* A: written under the epoll file's wait queue lock */
+	unsigned int nworkers;		/* G */
 	struct irq_work net_work;
 	struct llist_node dead_node;
 };
@@ -167,10 +185,12 @@ int gk_core_wake(struct gk_core *core);
 bool gk_core_work(struct gk_core *core);
 bool gk_core_urgent(struct gk_core *core);
 bool gk_group_work(struct gk_core *core);
+bool gk_counts_itself(struct gk_core *core, struct task_struct *p);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
 void gk_core_displace(struct gk_core *core, struct gk_worker *self);
 void gk_wake_flush(struct gk_wake *wake);
+u64 gk_clock(void);
 bool gk_core_inside(struct gk_core *core, struct gk_worker *w);
 
 struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock);
@@ -179,8 +199,9 @@ void gk_make_running(struct gk_core *core, struct gk_worker *w);
 void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent);
 void gk_make_standby(struct gk_core *core, struct gk_worker *w);
 void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state);
-u64 gk_exec(struct task_struct *p);
+u64 gk_exec(struct gk_worker *w);
 u64 gk_stint(struct gk_worker *w);
+void gk_make_moving(struct gk_core *core, struct gk_worker *w);
 
 /* sched.c: the preemption notifiers, the only code near the scheduler */
 extern struct preempt_ops gk_preempt_ops;

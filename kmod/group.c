@@ -8,6 +8,8 @@
 #include <linux/cred.h>
 #include <linux/eventfd.h>
 #include <linux/file.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
 #include <linux/nospec.h>
 #include <linux/poll.h>
 #include <linux/sched/mm.h>
@@ -116,6 +118,7 @@ static int pages_alloc(struct gk_group *g, size_t size)
 	return g->page ? 0 : -ENOMEM;
 }
 
+/* On CPUs that the caller may use itself: a core means interrupts there. */
 static int cores_init(struct gk_group *g, const u32 __user *cpus, unsigned int core_off)
 {
 	unsigned int i;
@@ -124,7 +127,7 @@ static int cores_init(struct gk_group *g, const u32 __user *cpus, unsigned int c
 	for (i = 0; i < g->ncores; i++) {
 		if (get_user(cpu, cpus + i))
 			return -EFAULT;
-		if (cpu >= nr_cpu_ids || !cpu_possible(array_index_nospec(cpu, nr_cpu_ids)))
+		if (cpu >= nr_cpu_ids || !cpumask_test_cpu(array_index_nospec(cpu, nr_cpu_ids), current->cpus_ptr))
 			return -EINVAL;
 		g->cores[i].page = (void *)g->page + core_off + i * GK_CORE_STRIDE;
 		gk_core_init(&g->cores[i], g, i, cpu);
@@ -142,6 +145,7 @@ static void group_destroy(struct gk_group *g)
 	kvfree(g->cores);
 	pages_free(g);
 	put_pid(g->tgid);
+	mmdrop(g->mm);
 	if (!IS_ERR_OR_NULL(g->limit))
 		limit_put(g->limit);
 	kfree(g);
@@ -164,8 +168,10 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 		return -ENOMEM;
 	kref_init(&g->ref);
 	mutex_init(&g->lock);
+	mutex_init(&g->net_lock);
 	init_irq_work(&g->net_work, gk_net_work);
 	g->mm = current->mm;
+	mmgrab(g->mm);
 	g->tgid = get_pid(task_tgid(current));
 	g->ncores = arg->ncores;
 	g->max_workers = arg->max_workers;
@@ -217,11 +223,12 @@ err_destroy:
 int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 {
 	u64 slice, grain;
-	int err = 0;
+	int err;
 
 	if (!arg->mask || arg->mask & ~(GK_SET_SLICE | GK_SET_GRAIN | GK_SET_BOUND | GK_SET_EPOLL))
 		return -EINVAL;
-	mutex_lock(&g->lock);
+	/* Both at once or neither: net_lock is held throughout, g->lock only where nothing waits. */
+	mutex_lock(&g->net_lock);
 	slice = arg->mask & GK_SET_SLICE ? arg->slice_ns : g->slice_ns;
 	grain = arg->mask & GK_SET_GRAIN ? arg->grain_ns : arg->mask & GK_SET_SLICE ? min(g->grain_ns, slice) : g->grain_ns;
 	err = times_get(&slice, &grain);
@@ -233,7 +240,7 @@ int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 		if (arg->mask & GK_SET_BOUND)
 			WRITE_ONCE(g->bound, arg->bound);
 	}
-	mutex_unlock(&g->lock);
+	mutex_unlock(&g->net_lock);
 	return err;
 }
 
@@ -250,6 +257,13 @@ struct gk_net {
 	poll_table pt;
 };
 
+static void net_ready(struct gk_group *g)
+{
+	WRITE_ONCE(g->net_seq, g->net_seq + 1);
+	WRITE_ONCE(g->page->net_seq, g->net_seq);
+	irq_work_queue(&g->net_work);
+}
+
 static int net_wake(wait_queue_entry_t *entry, unsigned int mode, int flags, void *key)
 {
 	struct gk_net *net = container_of(entry, struct gk_net, entry);
@@ -262,8 +276,7 @@ static int net_wake(wait_queue_entry_t *entry, unsigned int mode, int flags, voi
 		return 0;
 	}
 	if (!events || events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-		WRITE_ONCE(net->group->page->net_seq, net->group->page->net_seq + 1);
-		irq_work_queue(&net->group->net_work);
+		net_ready(net->group);
 	}
 	return 0;
 }
@@ -295,6 +308,13 @@ static void net_drop(struct gk_net *net)
 	kfree(net);
 }
 
+/* Only these: other files could hold a reference to ours, and neither would ever be released. */
+static bool is_epoll(struct file *file)
+{
+	return file->f_path.mnt->mnt_sb->s_magic == ANON_INODE_FS_MAGIC &&
+	       !strcmp(file->f_path.dentry->d_name.name, "[eventpoll]");
+}
+
 int gk_net_set(struct gk_group *g, int fd)
 {
 	struct gk_net *net, *old = g->net;
@@ -316,6 +336,11 @@ int gk_net_set(struct gk_group *g, int fd)
 		kfree(net);
 		return -EBADF;
 	}
+	if (!is_epoll(net->file)) {
+		fput(net->file);
+		kfree(net);
+		return -EINVAL;
+	}
 	net->group = g;
 	init_waitqueue_func_entry(&net->entry, net_wake);
 	init_poll_funcptr(&net->pt, net_queue);
@@ -327,10 +352,9 @@ int gk_net_set(struct gk_group *g, int fd)
 	g->net = net;
 	if (old)
 		net_drop(old);
-	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-		WRITE_ONCE(g->page->net_seq, g->page->net_seq + 1);
-		irq_work_queue(&g->net_work);
-	}
+	/* It may count twice with net_wake(), or lose one of two: any change is enough. */
+	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+		net_ready(g);
 	return 0;
 }
 
@@ -387,8 +411,14 @@ void gk_group_stop(struct gk_group *g)
 		/* Pairs with the acquire in gk_must_stop(): who sees the one sees the other. */
 		smp_store_release(&g->stopping, true);
 		WRITE_ONCE(g->page->stopping, 1);
-		/* Orders the store before every later switch: sched_in sees it, and who runs now gets the interrupt. */
-		on_each_cpu(stop_cpu, g, 1);
+		/* A worker that is switched in from here on sees it in sched_in; who runs now gets an interrupt. */
+		smp_mb();
+		for (i = 0; i < g->max_workers; i++) {
+			struct gk_worker *w = rcu_dereference_protected(g->workers[i], lockdep_is_held(&g->lock));
+
+			if (w && w->task != current)
+				smp_call_function_single(task_cpu(w->task), stop_cpu, g, 1);
+		}
 	}
 	mutex_unlock(&g->lock);
 	for (i = 0; i < g->ncores; i++) {
@@ -405,10 +435,10 @@ void gk_group_release(struct gk_group *g)
 	struct gk_worker *w = gk_worker_of(current);
 	unsigned int i;
 
-	mutex_lock(&g->lock);
 	WRITE_ONCE(g->dead, true);
+	mutex_lock(&g->net_lock);
 	gk_net_set(g, -1);
-	mutex_unlock(&g->lock);
+	mutex_unlock(&g->net_lock);
 	/* After an exec: it is no worker of anything any more. */
 	if (w && w->group == g && !w->leaving)
 		gk_worker_exit(w);
@@ -416,8 +446,8 @@ void gk_group_release(struct gk_group *g)
 	rcu_read_lock();
 	for (i = 0; i < g->max_workers; i++) {
 		w = rcu_dereference(g->workers[i]);
-		/* Pairs with set_current_state() in park_sleep(): it sees `dead`, or is asleep by now and is woken. */
-		if (w)
+		smp_mb();	/* pairs with set_current_state() in park_sleep(): it sees `dead`, or we see it parked */
+		if (w && READ_ONCE(w->parked))
 			wake_up_process(w->task);
 	}
 	rcu_read_unlock();
@@ -445,7 +475,8 @@ void gk_group_free(struct gk_group *g)
 
 	irq_work_sync(&g->net_work);
 	for (i = 0; i < g->ncores; i++) {
-		/* Behind whatever csd is still on its way there. */
+		/* A csd may still be on its way. Calls that are waited for overtake it within a batch; the second is in a later one. */
+		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
 		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
 		gk_core_destroy(&g->cores[i]);
 	}

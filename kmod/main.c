@@ -8,6 +8,7 @@
  */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -37,7 +38,7 @@ static void reap_worker(struct gk_worker *w)
 	hrtimer_cancel(&w->repark_timer);
 	mutex_lock(&g->lock);
 	__clear_bit(w->id, g->ids);
-	WRITE_ONCE(g->page->nworkers, g->page->nworkers - 1);
+	WRITE_ONCE(g->page->nworkers, --g->nworkers);
 	mutex_unlock(&g->lock);
 	put_task_struct(w->task);
 	kfree(w);
@@ -111,6 +112,8 @@ static void __exit gk_exit(void)
 	flush_workqueue(reaper);
 	irq_work_sync(&reap_irq_work);
 	destroy_workqueue(reaper);
+	/* A thread that left may have been preempted in the last instructions of park_work(). */
+	synchronize_rcu_tasks();
 }
 
 module_init(gk_init);

@@ -46,6 +46,7 @@ static void worker_died(struct gk_worker *w)
 	if (core->stalled == w)
 		core->stalled = NULL;
 	gk_make_off(core, w, GK_W_DEAD);
+	/* Not READY ones alone may wait: a deadline, too. */
 	if (!core->running)
 		irq_work_queue(&core->vacant_work);
 	gk_worker_unlock(core, flags);
@@ -58,17 +59,15 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 	struct gk_worker *n = gk_worker_of(next);
 
 	lockdep_assert_held(&core->lock);
-	if (n && n->core == core) {
-		/* Its own sched_in will count it. */
-		if (n->state == GK_W_BLOCKED)
-			return;
-		/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
-		if (n->state == GK_W_READY && !n->parked && !core->stalled && !READ_ONCE(core->group->stopping)) {
-			gk_make_running(core, n);
-			core->page->grants_ready++;
-			n->page->grants++;
-			return;
-		}
+	if (gk_counts_itself(core, next))
+		return;
+	/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
+	if (n && n->core == core && n->state == GK_W_READY && !n->parked && !n->moving && !core->stalled &&
+	    !READ_ONCE(core->group->stopping)) {
+		gk_make_running(core, n);
+		core->page->grants_ready++;
+		n->page->grants++;
+		return;
 	}
 	set_bit(core->id, (unsigned long *)core->group->page->idle);
 	smp_mb__after_atomic();		/* (A) of core.c */
@@ -90,6 +89,7 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 		worker_died(w);
 		return;
 	}
+	WRITE_ONCE(w->ran, gk_exec(w));
 	if (gk_runnable(current))
 		return;
 	if (w->parked && READ_ONCE(w->state) != GK_W_RUNNING)
@@ -152,6 +152,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 	unsigned long flags;
 	bool park = false;
 
+	w->in_at = gk_clock();
 	/* Another program now, or the file and its mapping are gone: it is to be no worker any more. */
 	if (unlikely(current->mm != g->mm || READ_ONCE(g->dead))) {
 		if (!(current->flags & PF_EXITING)) {
@@ -161,11 +162,15 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		return;
 	}
 	core = READ_ONCE(w->core);
-	if (unlikely(!!(w->page->flags & GK_WF_STRAY) != (cpu != core->cpu)))
-		WRITE_ONCE(w->page->flags, cpu != core->cpu ? GK_WF_STRAY : 0);
-	/* The common return from a preemption: nobody else wants the core. */
+	if (unlikely(w->stray != (cpu != core->cpu))) {
+		w->stray = cpu != core->cpu;
+		WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
+	}
+	/* The common return from a preemption: nobody else wants the core, or the timer looks after them. */
 	if (READ_ONCE(w->state) == GK_W_RUNNING && !gk_must_stop(w) && !READ_ONCE(w->repark) &&
-	    READ_ONCE(core->page->q_head) == READ_ONCE(core->page->q_tail) && !READ_ONCE(core->page->q_next))
+	    !READ_ONCE(core->page->urgent) &&
+	    (READ_ONCE(core->armed) || (READ_ONCE(core->running) == 1 && !gk_core_work(core) &&
+					!READ_ONCE(core->page->deadline))))
 		return;
 
 	rcu_read_lock();
@@ -187,10 +192,13 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		if (gk_core_inside(core, w))
 			break;
 		if (w->repark) {
+			/* Until the timer has fired the signal handler has its time. */
+			if (hrtimer_active(&w->repark_timer))
+				break;
 			w->repark = false;
 			park = core->running > 1;
-		} else if (core->running == 1 && READ_ONCE(core->page->urgent) &&
-			   gk_stint(w) >= READ_ONCE(g->grain_ns)) {
+		} else if (core->running == 1 && !core->stalled && READ_ONCE(core->page->urgent) &&
+			   gk_core_work(core) && gk_stint(w) >= READ_ONCE(g->grain_ns)) {
 			/* Those that woke beside it queued tasks and blocked again: their turn comes now, not at the tick. */
 			core->page->preempts++;
 			park = true;

@@ -30,6 +30,18 @@ bool gk_queue_park(struct gk_worker *w)
 	return false;
 }
 
+/*
+ * A fatal signal, exit_group or another thread's exec. do_exit() runs task_work before it sets PF_EXITING, and by then no
+ * signal is pending that could end a park.
+ */
+static bool dying(void)
+{
+	struct signal_struct *signal = current->signal;
+
+	return current->flags & PF_EXITING || READ_ONCE(signal->flags) & SIGNAL_GROUP_EXIT ||
+	       READ_ONCE(signal->group_exec_task) || fatal_signal_pending(current);
+}
+
 /* Parked, and a signal is pending: the thread must go and take it. */
 static void park_interrupted(struct gk_worker *w)
 {
@@ -43,15 +55,15 @@ static void park_interrupted(struct gk_worker *w)
 		return;
 	}
 	core->page->signals++;
-	if (w->state == GK_W_STOPPED) {
-		forced = true;
-	} else {
-		/* It is counted as what it is, running; if that is one too many it will not be for long. */
-		forced = w->state == GK_W_READY && core->running;
+	forced = gk_must_stop(w) || (w->state == GK_W_READY && core->running);
+	/* It is counted as what it is, running; if that is one too many it will not be for long. */
+	if (w->state != GK_W_STOPPED) {
+		if (w->moving)
+			w->moving = false;
 		gk_make_running(core, w);
 	}
-	w->repark = forced;
-	if (forced)
+	w->repark = forced && !dying();
+	if (w->repark)
 		hrtimer_start(&w->repark_timer, ns_to_ktime(GK_REPARK_NS), HRTIMER_MODE_REL_PINNED_HARD);
 	gk_worker_unlock(core, flags);
 }
@@ -60,17 +72,17 @@ static void park_interrupted(struct gk_worker *w)
 static enum hrtimer_restart repark(struct hrtimer *timer)
 {
 	struct gk_worker *w = container_of(timer, struct gk_worker, repark_timer);
-	struct gk_wake wake = {};
 	struct gk_core *core;
 	unsigned long flags;
 	bool park = false;
 
 	if (w->task != current)
 		return HRTIMER_NORESTART;
-	rcu_read_lock();
 	core = gk_worker_lock(w, &flags);
-	if (w->repark && w->state == GK_W_STOPPED) {
+	if (w->repark && gk_must_stop(w)) {
 		w->repark = false;
+		if (w->state != GK_W_STOPPED)
+			gk_make_off(core, w, GK_W_STOPPED);
 		park = true;
 	} else if (w->repark && w->state == GK_W_RUNNING && !gk_core_inside(core, w)) {
 		w->repark = false;
@@ -83,27 +95,34 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 	gk_worker_unlock(core, flags);
 	if (park)
 		gk_queue_park(w);
-	gk_wake_flush(&wake);
-	rcu_read_unlock();
 	return HRTIMER_NORESTART;
 }
 
 static void park_sleep(struct gk_worker *w)
 {
-	w->parked = true;
+	bool signal = false;
+	u8 state;
+
+	WRITE_ONCE(w->parked, true);
 	for (;;) {
-		/* Pairs with wake_up_process() after set_state(): a grant before this line is seen below, a later one wakes. */
+		/* Pairs with the fence before `parked` is read: a grant before this line is seen below, a later one wakes. */
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		if (READ_ONCE(w->state) == GK_W_RUNNING || READ_ONCE(w->group->dead))
 			break;
-		if (signal_pending(current)) {
+		signal = signal_pending(current);
+		if (signal) {
 			park_interrupted(w);
 			break;
 		}
 		schedule();
 	}
 	__set_current_state(TASK_RUNNING);
-	w->parked = false;
+	WRITE_ONCE(w->parked, false);
+	barrier();
+	/* Granted, and displaced again before it was off this line: its sched_in still found it parked. */
+	state = READ_ONCE(w->state);
+	if (!signal && (state == GK_W_READY || state == GK_W_STOPPED))
+		gk_queue_park(w);
 }
 
 /* Carries out what the worker asked for by GK_IOC_PARK. */
@@ -118,6 +137,12 @@ static void park_requested(struct gk_worker *w, int how)
 	/* What it asked for was overtaken by a park of another kind. */
 	if (w->state != GK_W_RUNNING)
 		goto out;
+	/* Under the lock that dismiss_one() takes: it finds the STANDBY, or we find the group stopping. */
+	if (READ_ONCE(core->group->stopping)) {
+		if (how == GK_PARK_STANDBY)
+			WRITE_ONCE(w->dismissed, true);
+		goto out;
+	}
 	switch (how) {
 	case GK_PARK_STANDBY:
 		gk_core_displace(core, w);
@@ -157,12 +182,13 @@ static void park_work(struct callback_head *head)
 	unsigned long flags;
 	u8 state;
 
-	WRITE_ONCE(w->park_queued, 0);
 	if (w->leaving || READ_ONCE(g->dead)) {
+		/* park_queued stays: nobody can queue us behind our own end. */
 		gk_worker_unregister(w);
 		return;
 	}
-	if (current->flags & PF_EXITING || current->mm != g->mm)
+	WRITE_ONCE(w->park_queued, 0);
+	if (dying() || current->mm != g->mm)
 		return;
 	if (others && !w->requeued) {
 		w->requeued = true;
@@ -171,22 +197,20 @@ static void park_work(struct callback_head *head)
 	}
 	w->requeued = false;
 	w->request = -1;
-	if (READ_ONCE(g->stopping) && how == GK_PARK_STANDBY)
-		WRITE_ONCE(w->dismissed, true);
+	if (how >= 0)
+		park_requested(w, how);
 	if (gk_must_stop(w)) {
 		core = gk_worker_lock(w, &flags);
 		if (w->state == GK_W_RUNNING)
 			gk_make_off(core, w, GK_W_STOPPED);
 		gk_worker_unlock(core, flags);
-	} else if (how >= 0 && !READ_ONCE(g->stopping)) {
-		park_requested(w, how);
 	}
 	state = READ_ONCE(w->state);
 	if (state != GK_W_RUNNING && state != GK_W_BLOCKED)
 		park_sleep(w);
-	/* The group ended while it slept. */
+	/* The group ended while it slept: once more, and then as above. */
 	if (READ_ONCE(g->dead))
-		gk_worker_unregister(w);
+		gk_queue_park(w);
 }
 
 int gk_worker_park(struct gk_worker *w, unsigned long how)
@@ -202,13 +226,13 @@ int gk_worker_park(struct gk_worker *w, unsigned long how)
 		return -ESHUTDOWN;
 
 	core = gk_worker_lock(w, &flags);
-	switch (how) {
+	/* Else it was preempted on its way here, and parks for that. */
+	switch (w->state == GK_W_RUNNING ? (int)how : -1) {
 	case GK_PARK_STANDBY:
 		gk_core_displace(core, w);
-		if (core->running == 1 && w->state == GK_W_RUNNING && !core->nready && !core->stalled) {
-			/* No fence: what this misses, the settling in park_requested() finds. */
-			stay = gk_core_work(core) || gk_group_work(core);
-		}
+		/* No fence: what this misses, the settling in park_requested() finds. */
+		stay = core->running == 1 && !core->nready && !core->stalled &&
+		       (gk_core_work(core) || gk_group_work(core));
 		break;
 	case GK_PARK_READY:
 		stay = core->running == 1 && !gk_core_work(core);
@@ -259,7 +283,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	struct gk_worker *w;
 	unsigned long flags;
 	unsigned int id = 0;
-	bool moved;
+	bool moved, lost;
 
 	if (core == from)
 		return -EINVAL;
@@ -273,7 +297,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 			continue;
 		id = w->id;
 		task = get_task_struct(w->task);
-		gk_make_off(from, w, GK_W_HELD);
+		gk_make_moving(from, w);
 		break;
 	}
 	raw_spin_unlock_irqrestore(&from->lock, flags);
@@ -285,29 +309,35 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 
 	rcu_read_lock();
 	w = rcu_dereference(g->workers[id]);
-	if (w && w->task == task) {
+	lost = !w || w->task != task;
+	if (!lost) {
 		raw_spin_lock_irqsave(&from->lock, flags);
-		if (w->core != from || w->state != GK_W_HELD) {
-			moved = false;
-		} else if (!moved) {
-			gk_make_ready(from, w, false);
-		} else {
+		lost = w->core != from || !w->moving;
+		if (!lost && moved) {
+			/* Still moving, and nobody looks for it on a list: the new core's lock takes over. */
 			WRITE_ONCE(w->core, core);
 			WRITE_ONCE(w->page->core, core->id);
+		} else if (!lost) {
+			w->moving = false;
+			gk_make_ready(from, w, false);
 		}
 		raw_spin_unlock_irqrestore(&from->lock, flags);
-	} else {
-		moved = false;
 	}
-	if (moved) {
+	if (!lost && moved) {
 		raw_spin_lock_irqsave(&core->lock, flags);
-		if (w->core == core && w->state == GK_W_HELD) {
+		if (w->moving) {
+			w->moving = false;
 			gk_make_ready(core, w, false);
 			core->page->pulled++;
 		}
 		raw_spin_unlock_irqrestore(&core->lock, flags);
 	}
 	rcu_read_unlock();
+	if (lost) {
+		if (moved)
+			set_cpus_allowed_ptr(task, cpumask_of(from->cpu));
+		moved = false;
+	}
 	put_task_struct(task);
 	gk_core_kick(moved ? core : from);
 	return moved;
@@ -327,6 +357,7 @@ void gk_worker_unregister(struct gk_worker *w)
 	/* From here on the notifiers find nothing to do. */
 	gk_make_off(core, w, GK_W_DEAD);
 	gk_core_settle(core, GK_AFTER_BLOCK, NULL, &wake);
+	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
 	gk_wake_flush(&wake);
 	rcu_read_unlock();
@@ -373,7 +404,7 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	__set_bit(w->id, g->ids);
 	w->page = (void *)g->page + g->worker_off + w->id * GK_WORKER_STRIDE;
 	memset(w->page, 0, offsetof(struct gk_worker_page, switches));
-	WRITE_ONCE(g->page->nworkers, g->page->nworkers + 1);
+	WRITE_ONCE(g->page->nworkers, ++g->nworkers);
 	w->page->core = core->id;
 	w->page->tid = task_pid_vnr(current);
 	w->core = core;
@@ -392,12 +423,16 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	preempt_notifier_init(&w->pn, &gk_preempt_ops);
 	preempt_disable();
 	preempt_notifier_register(&w->pn);
+	w->in_at = gk_clock();
 	core = gk_worker_lock(w, &flags);
-	if (smp_processor_id() != core->cpu)
-		WRITE_ONCE(w->page->flags, GK_WF_STRAY);
+	w->stray = smp_processor_id() != core->cpu;
+	WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
 	gk_make_running(core, w);
 	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
+	/* The group was stopped before anybody could see us. */
+	if (gk_must_stop(w))
+		gk_queue_park(w);
 	preempt_enable();
 	return 0;
 

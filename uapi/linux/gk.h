@@ -58,7 +58,7 @@
  *   - Who makes work for a core on which somebody runs, and finds `armed` 0 or later than the new deadline, calls
  *     GK_IOC_ARM. That is at most one call a slice.
  *   - `word` holds the id + 1 of the worker that is changing the core's queue, or 0. Bit 31 is the library's. It must be given
- *     up before anything that can block. If its holder blocks all the same, no STANDBY of that core is granted
+ *     up before anything that can block. If its holder blocks all the same, no worker of that core is granted
  *     until it is back, and `stalls` counts it.
  *   User words are hints to the module. Wrong ones harm the process that wrote them, and nobody else.
  *
@@ -66,8 +66,8 @@
  *   One mapping (offset 0, length map_size, shared, read-write): at 0 struct gk_group_page; at core_off + i * core_stride
  *   struct gk_core_page of core i; at worker_off + i * worker_stride struct gk_worker_page of worker i. It is
  *   charged to the caller's memory cgroup, always resident and not inherited by fork(). Lines written by the module and lines
- *   written by the library are apart. The mapping is writable as a whole; what is written over a module's line is
- *   overwritten, never read back.
+ *   written by the library are apart. The mapping is writable as a whole; nothing the module decides depends on
+ *   what is written over its own lines.
  *
  * ERRORS
  *   ENOTTY unknown call; E2BIG a longer struct with a non-zero tail; EINVAL a wrong value, an unknown flag, a struct that is
@@ -105,7 +105,7 @@ struct gk_setup {
 	__u32 flags;		/* in: 0 */
 	__u32 ncores;		/* in: 1 .. gk_info.max_cores */
 	__u32 max_workers;	/* in: 1 .. gk_info.max_workers, at least ncores */
-	__u64 cpus;		/* in: address of __u32[ncores], the CPU of each core; EINVAL if one cannot exist */
+	__u64 cpus;		/* in: address of __u32[ncores], the CPU of each core; EINVAL if the caller may not use one */
 	__u64 slice_ns;		/* in: 100 us .. 10 s, 0: 10 ms */
 	__u64 grain_ns;		/* in: 50 us .. slice_ns, 0: the least of 500 us and slice_ns */
 	__u32 bound;		/* in: running workers a core may have before a woken one parks; 0: no bound */
@@ -128,7 +128,7 @@ struct gk_set {
 	__u64 slice_ns;		/* in: as in gk_setup, 0 too */
 	__u64 grain_ns;
 	__u32 bound;
-	__s32 epoll_fd;		/* in: any file that can be polled; -1: forget the one set before */
+	__s32 epoll_fd;		/* in: an epoll descriptor (EINVAL for others); -1: forget the one set before */
 };
 
 /* GK_IOC_ENTER: the calling thread becomes a worker, RUNNING. EBUSY if it is one already, of whatever group. */
