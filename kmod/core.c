@@ -107,8 +107,10 @@ static void leave_state(struct gk_core *core, struct gk_worker *w)
 		WRITE_ONCE(core->page->running, core->running);
 		break;
 	case GK_W_READY:
-		if (w->moving)
+		if (w->moving) {
+			w->moving = false;
 			break;
+		}
 		core->nready--;
 		core->nurgent -= w->urgent;
 		w->urgent = false;
@@ -314,7 +316,7 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 	struct gk_worker *w, *next;
 
 	lockdep_assert_held(&core->lock);
-	if (core->running < 2 || !queue_waits(core))
+	if (core->running < 2 || !queue_waits(core) || READ_ONCE(core->group->stopping))
 		return;
 	list_for_each_entry_safe(w, next, &core->running_list, node) {
 		/* Elsewhere it may be executing right now; here it cannot, we are. */
@@ -374,7 +376,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	limit = turn(core);
 	if (!core->running) {
 		gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
-	} else if (!w || w->core != core || w->state != GK_W_RUNNING) {
+	} else if (!w || w->core != core || w->state != GK_W_RUNNING || READ_ONCE(core->group->stopping)) {
 		/* Others have the CPU. Our next sched_in arms the timer again. */
 		goto out;
 	} else if ((core->running > 1 || gk_core_work(core)) && !core->stalled && gk_stint(w) >= limit - limit / 8) {

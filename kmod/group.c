@@ -402,7 +402,10 @@ static struct task_struct *dismiss_one(struct gk_core *core)
  */
 void gk_group_stop(struct gk_group *g)
 {
+	struct gk_worker *self = gk_worker_of(current);
 	struct task_struct *task;
+	struct gk_core *core;
+	unsigned long flags;
 	unsigned int i;
 
 	mutex_lock(&g->lock);
@@ -419,6 +422,13 @@ void gk_group_stop(struct gk_group *g)
 			if (w && w->task != current)
 				smp_call_function_single(task_cpu(w->task), stop_cpu, g, 1);
 		}
+	}
+	if (self && self->group == g && g->stopper == current) {
+		/* Its slice may have ended on the way; from now on nobody is granted, nor preempted. */
+		core = gk_worker_lock(self, &flags);
+		if (self->state == GK_W_READY)
+			gk_make_running(core, self);
+		gk_worker_unlock(core, flags);
 	}
 	mutex_unlock(&g->lock);
 	for (i = 0; i < g->ncores; i++) {

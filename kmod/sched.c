@@ -130,7 +130,7 @@ static bool woken(struct gk_core *core, struct gk_worker *w)
 		gk_make_off(core, w, GK_W_STOPPED);
 		return true;
 	}
-	if (bound && core->running >= bound && !gk_core_inside(core, w)) {
+	if (bound && core->running >= bound && !gk_core_inside(core, w) && !READ_ONCE(g->stopping)) {
 		core->page->parks_bound++;
 		gk_make_ready(core, w, true);
 		gk_core_rearm(core);
@@ -189,7 +189,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 			park = true;
 			break;
 		}
-		if (gk_core_inside(core, w))
+		if (gk_core_inside(core, w) || READ_ONCE(g->stopping))
 			break;
 		if (w->repark) {
 			/* Until the timer has fired the signal handler has its time. */

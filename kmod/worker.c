@@ -57,11 +57,8 @@ static void park_interrupted(struct gk_worker *w)
 	core->page->signals++;
 	forced = gk_must_stop(w) || (w->state == GK_W_READY && core->running);
 	/* It is counted as what it is, running; if that is one too many it will not be for long. */
-	if (w->state != GK_W_STOPPED) {
-		if (w->moving)
-			w->moving = false;
+	if (w->state != GK_W_STOPPED)
 		gk_make_running(core, w);
-	}
 	w->repark = forced && !dying();
 	if (w->repark)
 		hrtimer_start(&w->repark_timer, ns_to_ktime(GK_REPARK_NS), HRTIMER_MODE_REL_PINNED_HARD);
@@ -318,7 +315,6 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 			WRITE_ONCE(w->core, core);
 			WRITE_ONCE(w->page->core, core->id);
 		} else if (!lost) {
-			w->moving = false;
 			gk_make_ready(from, w, false);
 		}
 		raw_spin_unlock_irqrestore(&from->lock, flags);
@@ -326,7 +322,6 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	if (!lost && moved) {
 		raw_spin_lock_irqsave(&core->lock, flags);
 		if (w->moving) {
-			w->moving = false;
 			gk_make_ready(core, w, false);
 			core->page->pulled++;
 		}

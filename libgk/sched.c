@@ -447,16 +447,20 @@ static bool pull(struct worker *w)
 
 static void task_dead(struct worker *w, struct gk_task *t)
 {
+	struct gk_task *joiner;
 	bool release;
 
 	lock(&t->lock);
 	t->ended = true;
-	/* A joiner that came first was made ready already, and leaves the rest to us. */
-	release = t->detached || t->joined;
+	/* One that came before gk_exit() looked was made ready there; one that came since waits. Both leave the rest to us. */
+	joiner = t->joined ? NULL : t->joiner;
+	release = t->detached || t->joiner;
 	unlock(&t->lock);
 	w->core->ended++;
 	if (release)
 		task_free(w, t);
+	if (joiner)
+		ready(w, joiner, true);
 }
 
 /* Does what w->prev left to do, now that nobody is on its stack. Inside. */
