@@ -42,7 +42,7 @@ u64 gk_exec(struct gk_worker *w)
 /* CPU time since @w was granted, or first seen with the task it has. */
 u64 gk_stint(struct gk_worker *w)
 {
-	u32 switches = READ_ONCE(w->page->switches);
+	u64 switches = READ_ONCE(w->page->switches);
 	u64 now = gk_exec(w);
 
 	if (switches != w->seen_switches) {

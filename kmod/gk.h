@@ -96,7 +96,7 @@ struct gk_worker {
 	u64 seq;			/* C */
 	u64 ran;			/* S: CPU time up to the last sched_out; read by others while it is off the CPU */
 	u64 in_at;			/* S: when it was last switched in */
-	u32 seen_switches;		/* C */
+	u64 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */
 	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
 	struct list_head node;		/* C */

@@ -42,7 +42,6 @@ extern int *__errno_location(void);
 	__atomic_compare_exchange_n(p, &_old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); })
 
 #define RING		256u		/* tasks in a core's own queue */
-#define CONTENDED	(1u << 31)	/* of the core word: somebody sleeps on it */
 #define STACK_SIZE	(256u << 10)
 #define SMALL		64u		/* channel elements up to this size are copied by value */
 
@@ -120,8 +119,10 @@ struct timer_node {
 struct gk_task {
 	/* what a switch touches */
 	void *sp;
-	uint64_t fpu;
 	uint32_t after;
+	bool fpu_own;		/* it changes mxcsr by itself: GK_FPU */
+	bool fpu_differs;	/* while it does not run: fpu is not what the worker's loop has */
+	struct fpu fpu;
 	int err;		/* its errno */
 	uint32_t *after_lock;
 	struct worker *pinned;	/* the worker it may not leave */
@@ -151,11 +152,13 @@ struct gk_task {
 struct core {
 	struct gk_core_page *page;
 	struct gk_task *next;		/* runs next, not to be stolen */
-	uint32_t tick;
+	uint32_t turns;			/* until the worker's own loop is due */
 	uint32_t streak;		/* times in a row that `next` went before the queue */
 	struct gk_task *free;		/* stacks */
 	uint32_t nfree;
 	uint32_t id;
+	bool alone;			/* the only core: nobody steals */
+	uint32_t word_waiters;		/* workers that sleep on the core word */
 	struct runtime *rt;
 	struct gk_task *ring[RING] __attribute__((aligned(64)));
 
@@ -164,7 +167,7 @@ struct core {
 
 	/* counters, by whoever is inside */
 	uint64_t started __attribute__((aligned(64)));
-	uint64_t ended, switches, steals, fired, parks;
+	uint64_t ended, steals, fired, parks;
 	uint64_t next_id;
 	unsigned int cpu;
 	uint32_t starting;		/* workers on their way here */
@@ -186,7 +189,7 @@ struct worker {
 	void *home;			/* context of its own loop */
 	struct gk_task *unhold;		/* pinned tasks to be made ready when outside */
 	struct gk_task *unmap;		/* stacks to be unmapped when outside */
-	uint64_t home_fpu;
+	struct fpu home_fpu;
 	uint32_t seed;
 	uint64_t inside_waits;
 	int tid;
@@ -286,7 +289,10 @@ static inline struct worker *enter(void)
 
 static inline void leave(struct worker *w)
 {
-	if (unlikely(exchange(&w->cp->word, 0) & CONTENDED))
+	store_release(&w->cp->word, 0);
+	/* No fence: word_wait() has every CPU do one, between its count and its look at the word. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(load(&w->core->word_waiters)))
 		word_wake(w);
 	if (unlikely(w->todo))
 		do_todo(w);

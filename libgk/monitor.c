@@ -40,7 +40,7 @@ struct mworker {
 	uint32_t pos;
 	uint32_t nopreempt;		/* own thread: depth of what a preemption would break */
 	uint32_t unheld;		/* core lock */
-	uint32_t seen;			/* monitor: wp->switches */
+	uint64_t seen;			/* monitor: wp->switches */
 	uint64_t since;			/* monitor: when that was first seen */
 };
 
@@ -211,13 +211,13 @@ static void make_off(struct core *core, struct worker *w, uint32_t state)
 
 static bool inside(struct core *core, struct worker *w)
 {
-	return (__atomic_load_n(&core->page->word, __ATOMIC_SEQ_CST) & ~CONTENDED) == w->id + 1;
+	return (__atomic_load_n(&core->page->word, __ATOMIC_SEQ_CST)) == w->id + 1;
 }
 
 /* The worker that holds the core word was found blocked. */
 static bool stalled(struct core *core)
 {
-	uint32_t word = load(&core->page->word) & ~CONTENDED;
+	uint32_t word = load(&core->page->word);
 	struct worker *w = word && word <= core->rt->max_workers ? load_acquire(&core->rt->workers[word - 1]) : NULL;
 
 	return w && read_state(w) == GK_W_BLOCKED;
@@ -557,7 +557,7 @@ static char thread_state(int tid)
 static void look_at(struct core *core, struct worker *w, uint64_t now)
 {
 	struct mworker *mw = mworker(w);
-	uint32_t switches = load(&w->wp->switches);
+	uint64_t switches = load(&w->wp->switches);
 	char state;
 
 	if (switches != mw->seen || !mw->since) {

@@ -3,8 +3,9 @@
  * sched.c - which task runs next.
  *
  * Per core: `next`, one task that was just made ready by the one that runs, and a ring of 256 from which other cores steal;
- * one queue for all, looked at every 61st turn. A worker with no task takes from these in that order, then steals, then
- * parks.
+ * one queue for all. A task that stops takes from the first two and switches straight to what it finds; every 61st time, and
+ * whenever there is more to look at, it switches to the worker's own loop, which looks at timers and the queue of all, then steals,
+ * then parks.
  *
  * Two designs were rejected. Handing woken tasks to the core they last ran on needs a message to a core that may be busy for a
  * whole slice. One queue for all, or queues under locks, cost a contended line a switch.
@@ -19,6 +20,7 @@
  */
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -26,8 +28,7 @@
 
 #include "internal.h"
 
-#define GLOBAL_TURN	61	/* turns between two looks at the global queue */
-#define TIMER_TURN	31	/* turns between two looks at the clock while a timer is set, a mask */
+#define TURNS		61	/* switches between two looks at the clock and the queue of all */
 #define NEXT_STREAK	16	/* times that `next` may go before the ring */
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
@@ -65,25 +66,23 @@ void lock_slow(uint32_t *l)
 }
 
 /*
- * The core word is held: its holder is on this core and was preempted inside. Sleeping lets it run on. The word is then held with
- * CONTENDED set by whoever slept, as there may be others.
+ * The core word is held: its holder is on this core and was preempted inside. Sleeping lets it run on.
+ *
+ * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the process
+ * fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
  */
 void word_wait(struct worker *w)
 {
+	struct core *core = w->core;
 	uint32_t *word = &w->cp->word, v;
 
 	w->inside_waits++;
-	for (;;) {
-		v = load(word);
-		if (!v) {
-			if (cas(word, 0, (w->id + 1) | CONTENDED))
-				return;
-			continue;
-		}
-		if (!(v & CONTENDED) && !cas(word, v, v | CONTENDED))
-			continue;
-		futex_wait(word, v | CONTENDED, NULL);
-	}
+	add_fetch(&core->word_waiters, 1);
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	while ((v = load(word)) || !cas(word, 0, w->id + 1))
+		if (v)
+			futex_wait(word, v, NULL);
+	add_fetch(&core->word_waiters, -1);
 }
 
 void word_wake(struct worker *w)
@@ -100,7 +99,8 @@ void word_retake(struct worker *w)
 	uint32_t core;
 
 	do {
-		if (exchange(&w->cp->word, 0) & CONTENDED)
+		exchange(&w->cp->word, 0);
+		if (load(&w->core->word_waiters))
 			word_wake(w);
 		if (load(&w->wp->state) != GK_W_RUNNING)
 			w->rt->be->unblocked(w);
@@ -136,7 +136,7 @@ void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uin
 	unlock(&rt->gq_lock);
 }
 
-static bool ring_put(struct core *core, struct gk_task *t)
+static inline __attribute__((always_inline)) bool ring_put(struct core *core, struct gk_task *t)
 {
 	struct gk_core_page *cp = core->page;
 	uint32_t tail = cp->q_tail;
@@ -148,7 +148,7 @@ static bool ring_put(struct core *core, struct gk_task *t)
 	return true;
 }
 
-static struct gk_task *ring_get(struct core *core)
+static inline __attribute__((always_inline)) struct gk_task *ring_get(struct core *core)
 {
 	struct gk_core_page *cp = core->page;
 	struct gk_task *t;
@@ -159,6 +159,10 @@ static struct gk_task *ring_get(struct core *core)
 		if (head == cp->q_tail)
 			return NULL;
 		t = load(&core->ring[head % RING]);
+		if (core->alone) {
+			store(&cp->q_head, head + 1);
+			return t;
+		}
 		if (likely(cas(&cp->q_head, head, head + 1)))
 			return t;
 	}
@@ -232,12 +236,12 @@ static int idle_core(struct core *core)
 	return -1;
 }
 
-static bool queued(struct worker *w)
+static inline bool queued(struct worker *w)
 {
 	return load(&w->cp->q_next) || load(&w->cp->q_head) != load(&w->cp->q_tail);
 }
 
-static void push(struct worker *w, struct gk_task *t)
+static inline __attribute__((always_inline)) void push(struct worker *w, struct gk_task *t)
 {
 	struct core *core = w->core;
 
@@ -245,18 +249,23 @@ static void push(struct worker *w, struct gk_task *t)
 		ring_spill(core, t);
 	if (!load(&core->page->armed))
 		w->todo |= TODO_ARM;
-	if (core->rt->ncores > 1) {
+	if (!core->alone) {
 		fence();	/* pairs with the one between idle[] and the look at the rings in the backend */
 		if (idle_core(core) >= 0 && !load(&core->rt->page->searching))
 			w->todo |= TODO_WAKE;
 	}
 }
 
+static __attribute__((noinline)) void push_slow(struct worker *w, struct gk_task *t)
+{
+	push(w, t);
+}
+
 /* A new task. Where a core is idle it goes there; else it runs next here. */
 void ready_new(struct worker *w, struct gk_task *t)
 {
 	if (w->core->rt->ncores > 1 && idle_core(w->core) >= 0)
-		push(w, t);
+		push_slow(w, t);
 	else
 		ready(w, t, false);
 }
@@ -278,35 +287,38 @@ void ready(struct worker *w, struct gk_task *t, bool woken)
 	core->next = t;
 	store(&core->page->q_next, 1);
 	if (old)
-		push(w, old);
+		push_slow(w, old);
 	else if (!load(&core->page->armed))
 		w->todo |= TODO_ARM;
 }
 
-/* The next task of this core, or NULL. Does not look at the clock. */
-static struct gk_task *pick(struct worker *w)
+/* The next task of this core's own, or NULL. */
+static inline __attribute__((always_inline)) struct gk_task *pick(struct worker *w)
 {
 	struct core *core = w->core;
 	struct gk_core_page *cp = w->cp;
-	struct gk_task *t;
+	struct gk_task *t = core->next;
 
-	if (unlikely(++core->tick % GLOBAL_TURN == 0)) {
-		t = gq_get(core);
-		if (t)
-			return t;
-	}
-	t = core->next;
-	if (t && (core->streak++ < NEXT_STREAK || cp->q_head == cp->q_tail)) {
+	if (t && (core->streak++ < NEXT_STREAK || load(&cp->q_head) == cp->q_tail)) {
 		core->next = NULL;
 		store(&cp->q_next, 0);
-	} else {
-		core->streak = 0;
-		t = ring_get(core);
-		if (!t)
-			t = gq_get(core);
+		return t;
 	}
-	if (!core->next && load(&cp->q_head) == cp->q_tail)
-		store(&cp->urgent, 0);
+	core->streak = 0;
+	return ring_get(core);
+}
+
+/* The same for a worker's own loop: @turn says that the queue of all goes first. */
+static struct gk_task *pick_any(struct worker *w, bool turn)
+{
+	struct gk_task *t = turn ? gq_get(w->core) : NULL;
+
+	if (!t)
+		t = pick(w);
+	if (!t)
+		t = gq_get(w->core);
+	if (!queued(w))
+		store(&w->cp->urgent, 0);
 	return t;
 }
 
@@ -380,7 +392,7 @@ static struct gk_task *steal(struct worker *w, struct core *from)
 	core->steals++;
 	t = batch[0];
 	for (i = 1; i < n; i++)
-		push(w, batch[i]);
+		push_slow(w, batch[i]);
 	return t;
 }
 
@@ -464,7 +476,7 @@ static void task_dead(struct worker *w, struct gk_task *t)
 }
 
 /* Does what w->prev left to do, now that nobody is on its stack. Inside. */
-static void finish(struct worker *w)
+static inline __attribute__((always_inline)) void finish(struct worker *w)
 {
 	struct gk_task *t = w->prev;
 	uint32_t after;
@@ -487,18 +499,29 @@ static void finish(struct worker *w)
 	}
 }
 
-static void set_task(struct worker *w, struct gk_task *t)
+static inline void set_task(struct worker *w, struct gk_task *t)
 {
 	w->task = t;
-	w->core->switches++;
 	store(&w->wp->switches, w->wp->switches + 1);
 	w->wp->cookie = (uintptr_t)t;
 }
 
-static void fpu_restore(uint64_t now, uint64_t want)
+/* Puts the control words back to the worker's own, if the task that stops has others. */
+static inline void fpu_leave(struct worker *w, struct gk_task *t)
 {
-	if (unlikely(now != want))
-		fpu_control_set(want);
+	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
+		t->fpu = fpu_get();
+		t->fpu_differs = true;
+		fpu_set(&w->home_fpu);
+	}
+}
+
+static inline void fpu_enter(struct gk_task *t)
+{
+	if (unlikely(t->fpu_differs)) {
+		t->fpu_differs = false;
+		fpu_set(&t->fpu);
+	}
 }
 
 /*
@@ -512,24 +535,18 @@ __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum afte
 
 	prev->after = after;
 	prev->err = *w->errno_location;
-	prev->fpu = fpu_control();
+	fpu_leave(w, prev);
 	if (unlikely(prev->pinned))
 		w->mine = prev;
-	if (likely(load(&cp->running) == 1 && !load(&cp->nready) && !prev->pinned) &&
-	    !(load(&cp->deadline) && !(w->core->tick & TIMER_TURN)))
+	else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && --w->core->turns))
 		t = pick(w);
 	w->prev = prev;
 	set_task(w, t);
-	if (likely(t)) {
-		fpu_restore(prev->fpu, t->fpu);
-		context_switch(&prev->sp, t->sp);
-	} else {
-		fpu_restore(prev->fpu, w->home_fpu);
-		context_switch(&prev->sp, w->home);
-	}
+	context_switch(&prev->sp, likely(t) ? t->sp : w->home);
 	w = self();
 	*w->errno_location = prev->err;
 	finish(w);
+	fpu_enter(prev);
 	return w;
 }
 
@@ -537,7 +554,6 @@ __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum afte
 static __attribute__((noinline)) void run(struct worker *w, struct gk_task *t)
 {
 	set_task(w, t);
-	fpu_restore(w->home_fpu, t->fpu);
 	context_switch(&w->home, t->sp);
 	/* switch_away() set w->task to NULL. */
 	finish(w);
@@ -612,16 +628,20 @@ void worker_loop(struct worker *w)
 	struct gk_core_page *cp;
 	struct gk_task *t;
 	struct core *from;
+	bool turn;
 
-	w->home_fpu = fpu_control();
+	w->home_fpu = fpu_get();
 	enter_loop(w);
 	for (;;) {
 		cp = w->cp;
 		if (load(&cp->deadline))
 			timers_run(w);
 		t = NULL;
+		turn = !w->core->turns;
+		if (turn)
+			w->core->turns = TURNS;
 		if (load(&cp->running) == 1 && !ready_worker_first(w))
-			t = pick(w);
+			t = pick_any(w, turn);
 		while (t) {
 			run(w, t);
 			if (w->leaving)
@@ -661,11 +681,11 @@ int gk_yield(void)
 
 	if (!w)
 		return -EPERM;
-	if (!queued(w) && !load(&w->cp->nready) && !load(&w->rt->page->gq_len) && !load(&w->cp->deadline)) {
+	if (unlikely(!queued(w)) && !load(&w->cp->nready) && !load(&w->rt->page->gq_len) && !load(&w->cp->deadline)) {
 		leave(w);
 		return 0;
 	}
-	if (w->task->pinned) {
+	if (unlikely(w->task->pinned)) {
 		leave(w);
 		w->rt->be->park(w, GK_PARK_READY);
 		return 0;

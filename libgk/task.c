@@ -17,7 +17,8 @@ void task_init(struct worker *w, struct gk_task *t, const struct gk_attr *attr, 
 	struct core *core = w->core;
 
 	t->sp = context_make(t, task_entry);
-	t->fpu = w->home_fpu;
+	t->fpu_own = attr && attr->flags & GK_FPU;
+	t->fpu_differs = false;
 	t->after = AFTER_NONE;
 	t->err = 0;
 	t->pinned = NULL;
@@ -42,7 +43,7 @@ int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), 
 	struct gk_task *t = NULL;
 	struct worker *w;
 
-	if (!fn || size < STACK_MIN || size > STACK_MAX || (attr && attr->flags & ~GK_PINNED))
+	if (!fn || size < STACK_MIN || size > STACK_MAX || (attr && attr->flags & ~(GK_PINNED | GK_FPU)))
 		return -EINVAL;
 	if (attr && attr->name)
 		strncpy(name, attr->name, sizeof(name) - 1);

@@ -6,6 +6,7 @@
  * worker is blocked.
  */
 #define _GNU_SOURCE
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -145,6 +146,8 @@ static int settings(struct runtime *rt)
 	for (i = 0; i < (int)cores; i++) {
 		rt->cores[i].id = i;
 		rt->cores[i].rt = rt;
+		rt->cores[i].alone = cores == 1;
+		rt->cores[i].turns = 1;
 		rt->cores[i].cpu = cpus[i % n];
 		rt->cores[i].next_id = i + 2;	/* the main task is 1 */
 	}
@@ -424,6 +427,12 @@ int gk_run(int (*fn)(void *arg), void *arg)
 		err = -errno;
 		goto err_free;
 	}
+	/* For word_wait(). */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0) {
+		err = -errno;
+		say("membarrier: %s", strerror(-err));
+		goto err_free;
+	}
 	err = settings(rt);
 	if (!err)
 		err = pick_backend(rt);
@@ -439,7 +448,6 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	}
 	memset(rt->main, 0, offsetof(struct gk_task, stack));
 	rt->main->sp = context_make(rt->main, task_entry);
-	rt->main->fpu = fpu_control();
 	rt->main->fn = main_task;
 	rt->main->arg = rt;
 	rt->main->id = 1;
@@ -493,7 +501,6 @@ int gk_stats(struct gk_stats *stats, size_t size)
 
 		s.started += load(&core->started);
 		s.tasks -= load(&core->ended);
-		s.switches += load(&core->switches);
 		s.steals += load(&core->steals);
 		s.timers += load(&core->fired);
 		s.parks += load(&core->parks);
@@ -505,7 +512,10 @@ int gk_stats(struct gk_stats *stats, size_t size)
 	for (i = 0; i < rt->max_workers; i++) {
 		struct worker *w = load_acquire(&rt->workers[i]);
 
-		s.inside_waits += w ? load(&w->inside_waits) : 0;
+		if (!w)
+			continue;
+		s.inside_waits += load(&w->inside_waits);
+		s.switches += load(&w->wp->switches);
 	}
 	s.workers = load(&rt->nthreads);
 	s.workers_peak = load(&rt->peak);

@@ -60,11 +60,12 @@ const char *gk_backend(void);
 typedef struct gk_task gk_task;
 
 #define GK_PINNED 1u		/* the task stays on one worker thread all its life: for libraries that need that */
+#define GK_FPU 2u		/* it sets MXCSR itself (flush to zero, say): keep that at each switch. fesetround() needs no flag */
 
 struct gk_attr {
 	const char *name;	/* copied, cut at 31 bytes; NULL: none */
 	size_t stack_size;	/* bytes, 16 KiB to 1 GiB, rounded up to pages; 0: 256 KiB (only what is touched uses memory) */
-	unsigned int flags;	/* GK_PINNED */
+	unsigned int flags;	/* GK_PINNED, GK_FPU */
 };
 
 /* Starts fn(arg) as a task that nobody joins. 0, or -ENOMEM, or -EPERM outside a task. Semantics: Go's go statement. */

@@ -241,8 +241,7 @@ struct gk_worker_page {
 	__u32 tid;			/* as its own pid namespace has it */
 	__u32 pad0[6];
 	/* written by the library */
-	__u32 switches;			/* changes whenever the worker takes up another task */
-	__u32 pad1;
+	__u64 switches;			/* changes whenever the worker takes up another task */
 	__u64 cookie;			/* the task it has, for tools */
 	__u64 pad2[6];
 };

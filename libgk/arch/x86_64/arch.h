@@ -34,24 +34,37 @@ static inline void touch_stack(void)
 	__asm__ __volatile__("orq $0, -2048(%%rsp)" ::: "memory", "cc");
 }
 
-/* The control words, which belong to the task as the callee-saved registers do. */
-static inline uint64_t fpu_control(void)
-{
+/*
+ * The floating-point control words belong to the task as the callee-saved registers do. Reading mxcsr costs as much as the rest
+ * of a switch, so the x87 word tells whether it is worth it: fesetround() and its like change both.
+ */
+struct fpu {
 	uint32_t mxcsr;
 	uint16_t cw;
+};
 
-	__asm__ __volatile__("stmxcsr %0" : "=m"(mxcsr));
+static inline uint16_t fpu_cw(void)
+{
+	uint16_t cw;
+
 	__asm__ __volatile__("fnstcw %0" : "=m"(cw));
-	return (uint64_t)cw << 32 | (mxcsr & ~0x3fu);
+	return cw;
 }
 
-static inline void fpu_control_set(uint64_t control)
+static inline struct fpu fpu_get(void)
 {
-	uint32_t mxcsr = control;
-	uint16_t cw = control >> 32;
+	struct fpu fpu;
 
-	__asm__ __volatile__("ldmxcsr %0" ::"m"(mxcsr));
-	__asm__ __volatile__("fldcw %0" ::"m"(cw));
+	__asm__ __volatile__("stmxcsr %0" : "=m"(fpu.mxcsr));
+	fpu.mxcsr &= ~0x3fu;		/* the exception flags are no control bits */
+	fpu.cw = fpu_cw();
+	return fpu;
+}
+
+static inline void fpu_set(const struct fpu *fpu)
+{
+	__asm__ __volatile__("ldmxcsr %0" ::"m"(fpu->mxcsr));
+	__asm__ __volatile__("fldcw %0" ::"m"(fpu->cw));
 }
 
 /*
