@@ -225,13 +225,13 @@ bool gk_group_work(struct gk_core *core)
 	return false;
 }
 
-/* @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not one that is past its mm, exiting. */
+/* @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not a stray, nor one past its mm, exiting. */
 bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 {
 	struct gk_worker *w = gk_worker_of(p);
 
-	return w && w->core == core && w->state == GK_W_BLOCKED && p->mm == core->group->mm &&
-	       !READ_ONCE(core->group->dead);
+	return w && w->core == core && w->state == GK_W_BLOCKED && task_cpu(p) == core->cpu &&
+	       p->mm == core->group->mm && !READ_ONCE(core->group->dead);
 }
 
 /* The next worker for a core on which nobody runs, or NULL. */
@@ -275,7 +275,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 	w = next_worker(core, cause);
 	if (!w) {
 		page->starved++;
-		wake->manager = g->manager;
+		wake->manager = g;
 		return;
 	}
 	if (w->state == GK_W_READY)
@@ -292,7 +292,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 		if (READ_ONCE(w->parked))
 			wake->task = w->task;
 		if (!core->nstandby)
-			wake->manager = g->manager;
+			wake->manager = g;
 	}
 }
 
@@ -300,8 +300,8 @@ void gk_wake_flush(struct gk_wake *wake)
 {
 	if (wake->task)
 		wake_up_process(wake->task);
-	if (wake->manager)
-		gk_eventfd_signal(wake->manager);
+	if (wake->manager && wake->manager->manager)
+		irq_work_queue(&wake->manager->manager_work);
 }
 
 /* What a worker of @core may use before it must let others run. */
@@ -474,7 +474,7 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 	INIT_LIST_HEAD(&core->ready_list);
 	INIT_LIST_HEAD(&core->standby_list);
 	gk_hrtimer_setup(&core->timer, core_timer, HRTIMER_MODE_ABS_PINNED_HARD);
-	init_irq_work(&core->vacant_work, core_vacant);
+	core->vacant_work = IRQ_WORK_INIT_HARD(core_vacant);
 	INIT_CSD(&core->csd, core_remote, core);
 	core->page->cpu = cpu;
 	set_bit(id, (unsigned long *)g->page->idle);

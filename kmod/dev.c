@@ -179,6 +179,22 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return -ENOTTY;
 }
 
+/* Only after madvise() or the like has taken a page out of the tables: mmap fills them all. */
+static vm_fault_t gk_fault(struct vm_fault *vmf)
+{
+	struct gk_group *g = vmf->vma->vm_file->private_data;
+
+	if (vmf->pgoff >= g->npages)
+		return VM_FAULT_SIGBUS;
+	vmf->page = g->pages[array_index_nospec(vmf->pgoff, g->npages)];
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct gk_vm_ops = {
+	.fault = gk_fault,
+};
+
 static int gk_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct gk_group *g = smp_load_acquire(&file->private_data);
@@ -190,6 +206,7 @@ static int gk_mmap(struct file *file, struct vm_area_struct *vma)
 	if (vma->vm_pgoff || vma_pages(vma) != g->npages || !(vma->vm_flags & VM_SHARED) || vma->vm_flags & VM_EXEC)
 		return -EINVAL;
 	gk_vma_flags(vma);
+	vma->vm_ops = &gk_vm_ops;
 	return vm_map_pages(vma, g->pages, g->npages);
 }
 

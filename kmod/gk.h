@@ -26,7 +26,8 @@
  *   parked       it sleeps, or is about to sleep or has just slept, in park_sleep(), which sets and clears it. A READY worker
  *                that is not parked was displaced or preempted and still runs kernel code, or waits on the run queue.
  *   request      what it asked for; GK_IOC_PARK sets it, park_work() takes it.
- *   repark       a signal cut its park short: park_interrupted() sets it, the timer, the next sched_in or the next park clears it.
+ *   repark       a signal cut its park short: park_interrupted() sets it to 2, each tick of its timer in user mode takes 1 off, at 0 it
+ *                parks again: by then its handler has run a tick. The next park clears it.
  *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
  *   dismissed    the stopped group lets it go, as it has no task; never cleared.
  *   moving       GK_IOC_PULL has it: READY, on no list.
@@ -87,7 +88,7 @@ struct gk_worker {
 	bool leaving;			/* S */
 	bool stray;			/* S */
 	int request;			/* S: enum gk_park, or -1 */
-	bool repark;			/* C */
+	u8 repark;			/* C */
 	bool dismissed;			/* A */
 	bool moving;			/* C */
 	bool unheld;			/* C: GK_IOC_UNHOLD came before the park */
@@ -133,6 +134,7 @@ struct gk_group {
 	struct page **pages;		/* I */
 	unsigned long npages;		/* I */
 	struct eventfd_ctx *manager;	/* I */
+	struct irq_work manager_work;	/* the eventfd's lock is no raw one, so not from a hard interrupt */
 	struct gk_net *net;		/* under net_lock */
 	u32 net_seq;			/* A: written under the epoll file's wait queue lock */
 	unsigned int nworkers;		/* G */
@@ -150,7 +152,7 @@ static inline bool gk_must_stop(struct gk_worker *w)
 /* Wake-ups collected under a core lock, done after it. */
 struct gk_wake {
 	struct task_struct *task;	/* kept alive by RCU: flush in the same read-side section */
-	struct eventfd_ctx *manager;
+	struct gk_group *manager;	/* whose manager is to be told */
 };
 
 /* main.c: module parameters and the reaper */
@@ -171,6 +173,7 @@ void gk_group_stop(struct gk_group *g);
 bool gk_group_mine(const struct gk_group *g);
 int gk_net_set(struct gk_group *g, int fd);
 void gk_net_work(struct irq_work *work);
+void gk_manager_work(struct irq_work *work);
 
 static inline struct gk_core *gk_core_of_id(struct gk_group *g, unsigned long id)
 {
@@ -215,5 +218,7 @@ int gk_worker_unhold(struct gk_group *g, unsigned long id);
 int gk_worker_pull(struct gk_worker *w, struct gk_core *from);
 void gk_worker_unregister(struct gk_worker *w);
 bool gk_queue_park(struct gk_worker *w);
+void gk_repark_start(struct gk_worker *w);
+void gk_worker_stray(struct gk_worker *w, unsigned int cpu);
 
 #endif /* GK_KMOD_H */

@@ -170,6 +170,7 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	mutex_init(&g->lock);
 	mutex_init(&g->net_lock);
 	init_irq_work(&g->net_work, gk_net_work);
+	init_irq_work(&g->manager_work, gk_manager_work);
 	g->mm = current->mm;
 	mmgrab(g->mm);
 	g->tgid = get_pid(task_tgid(current));
@@ -211,7 +212,6 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	err = cores_init(g, u64_to_user_ptr(arg->cpus), arg->core_off);
 	if (err)
 		goto err_destroy;
-	preempt_notifier_inc();
 	*out = g;
 	return 0;
 
@@ -358,6 +358,11 @@ int gk_net_set(struct gk_group *g, int fd)
 	return 0;
 }
 
+void gk_manager_work(struct irq_work *work)
+{
+	gk_eventfd_signal(container_of(work, struct gk_group, manager_work)->manager);
+}
+
 /* A core where nobody runs takes the network; where all are busy, the first has its worker's turn made short. */
 void gk_net_work(struct irq_work *work)
 {
@@ -490,6 +495,6 @@ void gk_group_free(struct gk_group *g)
 		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
 		gk_core_destroy(&g->cores[i]);
 	}
-	preempt_notifier_dec();
+	irq_work_sync(&g->manager_work);
 	group_destroy(g);
 }

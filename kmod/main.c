@@ -98,9 +98,16 @@ static int __init gk_init(void)
 	reaper = alloc_workqueue("gk_reaper", WQ_UNBOUND, 1);
 	if (!reaper)
 		return -ENOMEM;
+	/* Once for all groups: it patches the scheduler's code. */
+	preempt_notifier_inc();
 	err = misc_register(&gk_misc);
 	if (err)
-		destroy_workqueue(reaper);
+		goto err_notifier;
+	return 0;
+
+err_notifier:
+	preempt_notifier_dec();
+	destroy_workqueue(reaper);
 	return err;
 }
 
@@ -114,6 +121,7 @@ static void __exit gk_exit(void)
 	destroy_workqueue(reaper);
 	/* A thread that left may have been preempted in the last instructions of park_work(). */
 	synchronize_rcu_tasks();
+	preempt_notifier_dec();
 }
 
 module_init(gk_init);

@@ -108,6 +108,9 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 			vacant(core, next);
 		break;
 	case GK_W_READY:
+		/* Stopped where it would have parked: on SIGCONT it does. */
+		if (stopped_with_group())
+			break;
 		/* It blocks on its way to the park: a grant would be lost on it. */
 		core->page->blocks++;
 		w->page->blocks++;
@@ -162,9 +165,10 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		return;
 	}
 	core = READ_ONCE(w->core);
-	if (unlikely(w->stray != (cpu != core->cpu))) {
-		w->stray = cpu != core->cpu;
-		WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
+	if (unlikely(w->stray || cpu != core->cpu)) {
+		gk_worker_stray(w, cpu);
+		if (w->stray)
+			return;
 	}
 	/* The common return from a preemption: nobody else wants the core, or the timer looks after them. */
 	if (READ_ONCE(w->state) == GK_W_RUNNING && !gk_must_stop(w) && !READ_ONCE(w->repark) &&
@@ -180,8 +184,11 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		park = woken(core, w);
 		break;
 	case GK_W_READY:
+	case GK_W_STANDBY:
+	case GK_W_HELD:
 	case GK_W_STOPPED:
-		park = !w->parked;
+		/* Displaced; or it left its park for a stop signal and is back. */
+		park = !w->parked && !w->repark;
 		break;
 	case GK_W_RUNNING:
 		if (gk_must_stop(w)) {
@@ -192,11 +199,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		if (gk_core_inside(core, w) || READ_ONCE(g->stopping))
 			break;
 		if (w->repark) {
-			/* Until the timer has fired the signal handler has its time. */
-			if (hrtimer_active(&w->repark_timer))
-				break;
-			w->repark = false;
-			park = core->running > 1;
+			gk_repark_start(w);
 		} else if (core->running == 1 && !core->stalled && READ_ONCE(core->page->urgent) &&
 			   gk_core_work(core) && gk_stint(w) >= READ_ONCE(g->grain_ns)) {
 			/* Those that woke beside it queued tasks and blocked again: their turn comes now, not at the tick. */

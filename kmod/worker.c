@@ -7,10 +7,12 @@
  */
 #include <linux/freezer.h>
 #include <linux/module.h>
+#include <linux/sched/jobctl.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <asm/irq_regs.h>
 
 #include "gk.h"
 
@@ -42,12 +44,24 @@ static bool dying(void)
 	       READ_ONCE(signal->group_exec_task) || fatal_signal_pending(current);
 }
 
+/* A stop of the whole process. It changes nobody's state: each comes back to the park it left. */
+static bool stop_pending(void)
+{
+	return READ_ONCE(current->jobctl) & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_FREEZE) ||
+	       sigismember(&current->signal->shared_pending.signal, SIGSTOP);
+}
+
+void gk_repark_start(struct gk_worker *w)
+{
+	hrtimer_start(&w->repark_timer, ns_to_ktime(GK_REPARK_NS), HRTIMER_MODE_REL_PINNED_HARD);
+}
+
 /* Parked, and a signal is pending: the thread must go and take it. */
 static void park_interrupted(struct gk_worker *w)
 {
 	struct gk_core *core;
 	unsigned long flags;
-	bool forced;
+	bool again;
 
 	core = gk_worker_lock(w, &flags);
 	if (w->state == GK_W_RUNNING) {
@@ -55,20 +69,23 @@ static void park_interrupted(struct gk_worker *w)
 		return;
 	}
 	core->page->signals++;
-	forced = gk_must_stop(w) || (w->state == GK_W_READY && core->running);
-	/* It is counted as what it is, running; if that is one too many it will not be for long. */
-	if (w->state != GK_W_STOPPED)
+	again = gk_must_stop(w) || (w->state == GK_W_READY && core->running);
+	if (stop_pending() && !w->moving)
+		again = true;
+	else if (w->state != GK_W_STOPPED)
+		/* It is counted as what it is, running; if that is one too many it will not be for long. */
 		gk_make_running(core, w);
-	w->repark = forced && !dying();
+	w->repark = again && !dying() ? 2 : 0;
 	if (w->repark)
-		hrtimer_start(&w->repark_timer, ns_to_ktime(GK_REPARK_NS), HRTIMER_MODE_REL_PINNED_HARD);
+		gk_repark_start(w);
 	gk_worker_unlock(core, flags);
 }
 
-/* If this does not hit the worker it is switched out, and its next sched_in sees repark. */
+/* If this does not hit the worker it is switched out, and its next sched_in starts the timer again. */
 static enum hrtimer_restart repark(struct hrtimer *timer)
 {
 	struct gk_worker *w = container_of(timer, struct gk_worker, repark_timer);
+	struct pt_regs *regs = get_irq_regs();
 	struct gk_core *core;
 	unsigned long flags;
 	bool park = false;
@@ -76,13 +93,17 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 	if (w->task != current)
 		return HRTIMER_NORESTART;
 	core = gk_worker_lock(w, &flags);
-	if (w->repark && gk_must_stop(w)) {
-		w->repark = false;
-		if (w->state != GK_W_STOPPED)
+	if (!w->repark) {
+		/* It parked, or took a place of its own. */
+	} else if (w->state != GK_W_RUNNING || gk_must_stop(w)) {
+		w->repark = 0;
+		if (w->state == GK_W_RUNNING)
 			gk_make_off(core, w, GK_W_STOPPED);
-		park = true;
-	} else if (w->repark && w->state == GK_W_RUNNING && !gk_core_inside(core, w)) {
-		w->repark = false;
+		park = w->state != GK_W_BLOCKED && w->state != GK_W_DEAD;
+	} else if ((regs && user_mode(regs) && --w->repark) || (regs && !user_mode(regs)) || gk_core_inside(core, w)) {
+		gk_repark_start(w);
+	} else {
+		w->repark = 0;
 		if (core->running > 1) {
 			gk_make_ready(core, w, false);
 			park = true;
@@ -93,6 +114,30 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 	if (park)
 		gk_queue_park(w);
 	return HRTIMER_NORESTART;
+}
+
+/*
+ * On another CPU than its core's, or back: away it is not counted as running and its core may run others, as if it had
+ * blocked. From sched_in.
+ */
+void gk_worker_stray(struct gk_worker *w, unsigned int cpu)
+{
+	struct gk_core *core;
+	unsigned long flags;
+	bool left = false;
+
+	core = gk_worker_lock(w, &flags);
+	w->stray = cpu != core->cpu;
+	WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
+	if (w->stray && w->state == GK_W_RUNNING && !gk_must_stop(w)) {
+		gk_make_off(core, w, GK_W_BLOCKED);
+		left = true;
+	}
+	gk_worker_unlock(core, flags);
+	if (left)
+		gk_core_kick(core);
+	if (w->stray && (gk_must_stop(w) || w->state == GK_W_READY) && !w->parked)
+		gk_queue_park(w);
 }
 
 static void park_sleep(struct gk_worker *w)
@@ -131,8 +176,8 @@ static void park_requested(struct gk_worker *w, int how)
 
 	rcu_read_lock();
 	core = gk_worker_lock(w, &flags);
-	/* What it asked for was overtaken by a park of another kind. */
-	if (w->state != GK_W_RUNNING)
+	/* What it asked for was overtaken by a park of another kind. A stray is BLOCKED, and asks all the same. */
+	if (w->state != GK_W_RUNNING && w->state != GK_W_BLOCKED)
 		goto out;
 	/* Under the lock that dismiss_one() takes: it finds the STANDBY, or we find the group stopping. */
 	if (READ_ONCE(core->group->stopping)) {
@@ -159,7 +204,7 @@ static void park_requested(struct gk_worker *w, int how)
 		gk_make_off(core, w, GK_W_HELD);
 		break;
 	}
-	w->repark = false;
+	w->repark = 0;
 	gk_core_settle(core, GK_AFTER_PARK, w, &wake);
 	gk_core_rearm(core);
 out:
@@ -198,7 +243,7 @@ static void park_work(struct callback_head *head)
 		park_requested(w, how);
 	if (gk_must_stop(w)) {
 		core = gk_worker_lock(w, &flags);
-		if (w->state == GK_W_RUNNING)
+		if (w->state == GK_W_RUNNING || w->state == GK_W_BLOCKED)
 			gk_make_off(core, w, GK_W_STOPPED);
 		gk_worker_unlock(core, flags);
 	}
@@ -420,11 +465,11 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	preempt_notifier_register(&w->pn);
 	w->in_at = gk_clock();
 	core = gk_worker_lock(w, &flags);
-	w->stray = smp_processor_id() != core->cpu;
-	WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
 	gk_make_running(core, w);
 	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
+	if (smp_processor_id() != core->cpu)
+		gk_worker_stray(w, smp_processor_id());
 	/* The group was stopped before anybody could see us. */
 	if (gk_must_stop(w))
 		gk_queue_park(w);

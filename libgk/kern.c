@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* kern.c - the backend that asks gk.ko: the only file that calls /dev/gk. */
+#define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -71,9 +73,23 @@ static int kern_park(struct worker *w, enum gk_park how)
 	return 0;
 }
 
+/* It runs, and gk.ko says that it is BLOCKED: on a CPU that is not its core's. */
 static void kern_unblocked(struct worker *w)
 {
-	/* gk.ko saw it wake. */
+	static uint32_t said;
+	cpu_set_t set;
+
+	if (!(load(&w->wp->flags) & GK_WF_STRAY))
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(w->rt->cores[load(&w->wp->core)].cpu, &set);
+	if (!sched_setaffinity(0, sizeof(set), &set))
+		return;
+	/* Its CPU is offline, or no longer ours. It waits for it; the others take what its core has queued. */
+	if (!exchange(&said, 1))
+		say("CPU %u cannot be used any more: %s; its workers wait for it", w->rt->cores[load(&w->wp->core)].cpu,
+		    strerror(errno));
+	usleep(1000);
 }
 
 static void kern_wake(struct runtime *rt, unsigned int core)

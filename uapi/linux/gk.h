@@ -12,7 +12,7 @@
  *   core    The right to run tasks on one CPU. Cores are numbered 0 .. ncores-1, each with its CPU, fixed by SETUP.
  *           Several cores may share a CPU.
  *   worker  A thread that called GK_IOC_ENTER. It belongs to one core and should be pinned to that core's CPU before it
- *           enters; one that later finds itself elsewhere has GK_WF_STRAY set in its flags until it is back.
+ *           enters. On another CPU it has GK_WF_STRAY set, is not counted and shows as BLOCKED until it is back.
  *
  * STATES OF A WORKER (struct gk_worker_page.state; the module is the only writer)
  *   RUNNING  The kernel may run it in user mode now. Counted in its core's `running`.
@@ -42,8 +42,8 @@
  *   else becomes READY before it executes a user instruction.
  *
  *   While work of kind a-d waits for a core and one of its workers runs, or more than one runs, a timer is armed. A worker that
- *   has used a slice of CPU time since `switches` of its page last changed (only a grain where `urgent` is set or the
- *   deadline has passed) is made READY at the tick and the next worker is granted. If it is in the kernel at that time it
+ *   has used a slice of CPU time since `switches` of its page last changed (only a grain where `urgent` is set, a READY worker
+ *   was woken, the deadline has passed or the epoll file is ready) is made READY at the tick and the next worker is granted. If it is in the kernel at that time it
  *   goes on there, and parks before it returns to user mode. A worker that holds the core word is left to finish first.
  *
  *   A worker that parks as STANDBY while others run on its core, and tasks are queued, takes their place if it may: each
@@ -151,13 +151,13 @@ enum gk_park {
 #define GK_IOC_SET	_IOW(GK_IOC_MAGIC, 0x12, struct gk_set)
 #define GK_IOC_ENTER	_IOWR(GK_IOC_MAGIC, 0x13, struct gk_enter)
 /* The rest take a plain number. */
-#define GK_IOC_EXIT	_IO(GK_IOC_MAGIC, 0x20)	/* 0: the calling worker is none any more */
+#define GK_IOC_EXIT	_IO(GK_IOC_MAGIC, 0x20)	/* 0: the calling worker is none any more; its id is free a little later */
 #define GK_IOC_PARK	_IO(GK_IOC_MAGIC, 0x21)	/* enum gk_park; by a RUNNING worker, for itself */
 #define GK_IOC_WAKE	_IO(GK_IOC_MAGIC, 0x22)	/* core: if none runs there, grant one; returns 1 if it did, else 0 */
 #define GK_IOC_ARM	_IO(GK_IOC_MAGIC, 0x23)	/* core: arm its timer for the work and the deadline it has now */
 #define GK_IOC_UNHOLD	_IO(GK_IOC_MAGIC, 0x24)	/* worker: HELD to READY, or remembered (once) if it is not HELD */
 #define GK_IOC_PULL	_IO(GK_IOC_MAGIC, 0x25)	/* core: its longest-READY worker moves to the caller's core and CPU; 1 or 0 */
-#define GK_IOC_STOP	_IO(GK_IOC_MAGIC, 0x26)	/* 0: no worker but the caller runs user code again; STANDBYs get ESHUTDOWN */
+#define GK_IOC_STOP	_IO(GK_IOC_MAGIC, 0x26)	/* 0: no worker but the caller runs user code again; STANDBYs return, to get ESHUTDOWN */
 
 enum gk_worker_state {
 	GK_W_NONE = 0,
