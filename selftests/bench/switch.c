@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * switch.c - what the library's own operations cost: ns and CPU ns an operation.
+ *
+ *   switch WHAT [COUNT]
+ *
+ *   yield      two tasks on each core that yield to each other; per yield, per core
+ *   spawn      a task started and joined, one after another
+ *   spawnmany  1000 tasks started, then all waited for
+ *   message    an element through an unbuffered channel, from one task to another
+ *   buffered   the same through a buffer of 128
+ */
+#include "bench.h"
+
+static uint64_t n;
+static gk_chan *chan;
+static gk_wg wg;
+static double per = 1;		/* operations at the same time */
+
+static void yielder(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		gk_yield();
+	gk_wg_done(&wg);
+}
+
+static uint64_t yields(void)
+{
+	unsigned int tasks = 2 * gk_cores(), i;
+
+	gk_wg_add(&wg, tasks);
+	for (i = 0; i < tasks; i++)
+		gk_go(yielder, NULL);
+	gk_wg_wait(&wg);
+	per = gk_cores();
+	return n * tasks;
+}
+
+static void nothing(void *arg)
+{
+}
+
+static uint64_t spawn(void)
+{
+	gk_task *t;
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		if (gk_spawn(&t, NULL, nothing, NULL))
+			die("gk_spawn failed");
+		gk_join(t);
+	}
+	return n;
+}
+
+static void done(void *arg)
+{
+	gk_wg_done(&wg);
+}
+
+static uint64_t spawnmany(void)
+{
+	uint64_t i, j;
+
+	for (i = 0; i < n / 1000; i++) {
+		gk_wg_add(&wg, 1000);
+		for (j = 0; j < 1000; j++)
+			gk_go(done, NULL);
+		gk_wg_wait(&wg);
+	}
+	return n / 1000 * 1000;
+}
+
+static void sender(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		gk_chan_send(chan, &i);
+	gk_chan_close(chan);
+}
+
+static uint64_t messages(size_t cap)
+{
+	uint64_t v, got = 0;
+
+	chan = gk_chan_new(sizeof(v), cap);
+	gk_go(sender, NULL);
+	while (gk_chan_recv(chan, &v) == 1)
+		got++;
+	gk_chan_free(chan);
+	return got;
+}
+
+static uint64_t once(const char *what)
+{
+	if (!strcmp(what, "yield"))
+		return yields();
+	if (!strcmp(what, "spawn"))
+		return spawn();
+	if (!strcmp(what, "spawnmany"))
+		return spawnmany();
+	if (!strcmp(what, "message"))
+		return messages(0);
+	if (!strcmp(what, "buffered"))
+		return messages(128);
+	die("no %s", what);
+}
+
+static int start(void *arg)
+{
+	uint64_t all = n, wall, cpu, ops;
+
+	n = all / 10 < 1000 ? 1000 : all / 10;
+	once(arg);
+	n = all;
+	wall = now();
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	ops = once(arg);
+	wall = now() - wall;
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	printf("ns=%.2f cpu=%.2f\n", wall * per / ops, (double)cpu / ops);
+	fflush(stdout);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		die("usage: switch WHAT [COUNT]");
+	n = argc > 2 ? strtoull(argv[2], NULL, 0) : 1000000;
+	return gk_run(start, argv[1]);
+}

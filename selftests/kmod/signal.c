@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * signal.c - signals, stops, tracers and the freezer against parked and running workers.
+ *
+ * Contract 7; rules 8 and 16.
+ */
+#include "test.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static const struct rig_opt plain = { .bound = 1 };
+
+static atomic_ulong handled;
+static atomic_int handler_tid;
+static atomic_int handler_state;
+static struct rig_worker *victim;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	atomic_store(&handler_tid, (int)syscall(SYS_gettid));
+	if (victim)
+		atomic_store(&handler_state, (int)rig_state(victim));
+	atomic_fetch_add(&handled, 1);
+}
+
+static void catch(int sig)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	sigaction(sig, &sa, NULL);
+}
+
+static void reader(struct rig_worker *w)
+{
+	int *fd = w->arg;
+	char ch;
+
+	w->ret = rig_read_mark(fd[0], &ch, 1, &w->mark);
+	while (!atomic_load(&w->stop))
+		atomic_fetch_add(&w->beats, 1);
+}
+
+/* Rule 8: the handler runs while the worker is READY, and afterwards it is parked again without its grant. */
+TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
+{
+	unsigned long n, count = rig_count(0) ?: 200;
+	struct rig_worker *a, *h;
+	struct gk_core_page *c;
+	struct rig r;
+	int fd[2];
+
+	catch(SIGUSR1);
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	c = rig_core(&r, 0);
+	a = rig_spawn(&r, 0, reader, fd);
+	ASSERT_NE(NULL, a);
+	ASSERT_STATE(a, GK_W_BLOCKED);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_EQ(1, write(fd[1], "x", 1));
+	ASSERT_STATE(a, GK_W_READY);
+	ASSERT_TRUE(RIG_WAIT(rig_task_state(a->tid) == 'S'));
+	for (n = 1; n <= count; n++) {
+		ASSERT_EQ(0, pthread_kill(a->thread, SIGUSR1));
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&handled) == n)) TH_LOG("signal %lu", n);
+		/* Now, and not only when its turn came at the end of the hog's slice. */
+		ASSERT_EQ(0, rig_wp(a)->grants) TH_LOG("signal %lu was handled after a grant", n);
+		ASSERT_EQ(a->tid, atomic_load(&handler_tid));
+		/* parked again: asleep, READY, and it stays so */
+		ASSERT_TRUE(RIG_WAIT(rig_state(a) == GK_W_READY && rig_task_state(a->tid) == 'S'))
+			TH_LOG("signal %lu: %s, %c", n, state_name(rig_state(a)), rig_task_state(a->tid));
+		ASSERT_TRUE(rig_is_still(a, 2));
+	}
+	EXPECT_LE(1, c->signals);
+	EXPECT_EQ(0, rig_wp(a)->grants);
+	EXPECT_TRUE(rig_wait_beats(h, 1000));
+	EXPECT_EQ(GK_W_RUNNING, rig_state(h));
+	/* It did not spin on its way: what it burned is a small part of what the hog had. */
+	EXPECT_LT(rig_cpu_time(a), rig_cpu_time(h));
+	atomic_store(&h->stop, 1);
+	EXPECT_TRUE(rig_wait_beats(a, 1));
+	EXPECT_EQ(1, rig_wp(a)->grants);
+	rig_close(&r);
+}
+
+/* A blocked signal is not delivered and does not cut the park short. */
+TEST(a_masked_signal_leaves_the_park_alone)
+{
+	struct rig_worker *a, *h;
+	sigset_t set;
+	struct rig r;
+	uint64_t seq;
+	int fd[2];
+
+	catch(SIGUSR1);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));	/* workers inherit it */
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	a = rig_spawn(&r, 0, reader, fd);
+	ASSERT_NE(NULL, a);
+	ASSERT_STATE(a, GK_W_BLOCKED);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_EQ(1, write(fd[1], "x", 1));
+	ASSERT_STATE(a, GK_W_READY);
+	seq = rig_wp(a)->seq;
+	ASSERT_EQ(0, pthread_kill(a->thread, SIGUSR1));
+	EXPECT_TRUE(rig_wait_beats(h, 10000));
+	EXPECT_EQ(seq, rig_wp(a)->seq);
+	EXPECT_EQ(0, atomic_load(&handled));
+	EXPECT_EQ(0, rig_core(&r, 0)->signals);
+	rig_close(&r);
+}
+
+static void parker(struct rig_worker *w)
+{
+	while (!atomic_load(&w->stop)) {
+		w->ret = rig_park(w, (uintptr_t)w->arg);
+		atomic_fetch_add(&w->seen, 1);
+	}
+}
+
+/* The call-made parks return 0, RUNNING, after a signal. */
+static void park_and_signal(struct __test_metadata *_metadata, enum gk_park how, uint32_t state)
+{
+	struct rig_worker *w;
+	struct rig r;
+	unsigned long n;
+
+	catch(SIGUSR1);
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	w = rig_spawn(&r, 0, parker, (void *)(uintptr_t)how);
+	ASSERT_NE(NULL, w);
+	victim = w;
+	for (n = 1; n <= 100; n++) {
+		ASSERT_STATE(w, state);
+		ASSERT_EQ(0, pthread_kill(w->thread, SIGUSR1));
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&handled) == n));
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&w->seen) == n));
+		ASSERT_EQ(0, w->ret);
+	}
+	EXPECT_EQ(100, rig_core(&r, 0)->signals);
+	EXPECT_EQ(0, rig_wp(w)->grants);
+	EXPECT_EQ(GK_W_RUNNING, atomic_load(&handler_state));
+	EXPECT_TRUE(RIG_WAIT(rig_state(w) == state));
+	EXPECT_EQ(0, rig_core(&r, 0)->running);
+	rig_close(&r);
+}
+
+TEST(a_signal_ends_a_standby_park)
+{
+	park_and_signal(_metadata, GK_PARK_STANDBY, GK_W_STANDBY);
+}
+
+TEST(a_signal_ends_a_held_park)
+{
+	park_and_signal(_metadata, GK_PARK_HELD, GK_W_HELD);
+}
+
+/* A signal while BLOCKED: the call gives EINTR as always (the handler is installed without SA_RESTART). */
+TEST(a_signal_interrupts_a_blocking_call_as_always)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	struct rig_worker *a;
+	struct rig r;
+	int fd[2];
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	a = rig_spawn(&r, 0, reader, fd);
+	ASSERT_NE(NULL, a);
+	ASSERT_STATE(a, GK_W_BLOCKED);
+	ASSERT_EQ(0, pthread_kill(a->thread, SIGUSR1));
+	EXPECT_TRUE(rig_wait_beats(a, 1));
+	EXPECT_EQ(-EINTR, a->ret);
+	rig_close(&r);
+}
+
+/* A preemption is neither a signal nor an EINTR: a hog in a slow call with SA_RESTART off finishes it (see preempt.c too). */
+
+/* A storm of signals on hogs that share a core by slices: nothing is lost, nobody is stuck. */
+TEST(signals_and_slices)
+{
+	const struct rig_opt opt = { .bound = 1, .slice = MSEC, .grain = 100 * USEC };
+	unsigned long n, count = rig_count(0) ?: 2000;
+	struct rig_worker *h[3];
+	struct gk_core_page *c;
+	struct rig r;
+	int i;
+
+	catch(SIGUSR1);
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	c = rig_core(&r, 0);
+	for (i = 0; i < 3; i++) {
+		h[i] = rig_spawn(&r, 0, rig_hog, NULL);
+		ASSERT_NE(NULL, h[i]);
+	}
+	for (n = 1; n <= count; n++) {
+		ASSERT_EQ(0, pthread_kill(h[n % 3]->thread, SIGUSR1));
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&handled) >= n)) TH_LOG("signal %lu", n);
+	}
+	EXPECT_TRUE(RIG_WAIT(c->preempts > 20));
+	for (i = 0; i < 3; i++) {
+		EXPECT_TRUE(rig_wait_beats(h[i], 100));
+	}
+	rig_close(&r);
+}
+
+/* --- rule 16 --- */
+
+/*
+ * The group of a process that is stopped and continued as a whole. A hog runs, a reader is READY, a standby is parked and
+ * two tasks wait. The slice is ten seconds, so a grant can only come from the stop.
+ */
+static void child_say(int fd, char ch)
+{
+	if (write(fd, &ch, 1) != 1)
+		_exit(20);
+}
+
+static char child_hear(int fd)
+{
+	char ch;
+
+	return read(fd, &ch, 1) == 1 ? ch : 0;
+}
+
+/* Says 'r' when set up; hears 'c' when it has been continued; exits 0 when nothing was granted meanwhile. */
+static void stopped_child(int in, int out)
+{
+	struct rig_worker *h, *a, *s;
+	struct gk_core_page *c;
+	uint64_t standby, ready, beats;
+	struct rig r;
+	int fd[2];
+
+	if (pipe(fd) || rig_open(&r, &plain))
+		_exit(10);
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, NULL, NULL);
+	a = rig_spawn(&r, 0, reader, fd);
+	if (!s || !a || !rig_wait_state(a, GK_W_BLOCKED))
+		_exit(11);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	if (!h || write(fd[1], "x", 1) != 1 || !rig_wait_state(a, GK_W_READY))
+		_exit(12);
+	rig_push_quiet(&r, 0);
+	standby = c->grants_standby;
+	ready = c->grants_ready;
+	child_say(out, 'r');
+	if (child_hear(in) != 'c')
+		_exit(13);
+	beats = atomic_load(&h->beats);
+	if (!RIG_WAIT(atomic_load(&h->beats) > beats))
+		_exit(14);
+	if (c->grants_standby != standby)
+		_exit(15);
+	if (c->grants_ready != ready)
+		_exit(16);
+	if (atomic_load(&a->mark) || rig_state(a) != GK_W_READY)
+		_exit(17);
+	if (rig_state(s) != GK_W_STANDBY || atomic_load(&s->taken))
+		_exit(18);
+	_exit(0);
+}
+
+static bool all_threads(pid_t pid, char want)
+{
+	char path[300], line[512], *p;
+	bool all = true, any = false;
+	struct dirent *e;
+	FILE *f;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, e->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		p = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+		fclose(f);
+		any = true;
+		all = all && p && p[2] == want;
+	}
+	if (d)
+		closedir(d);
+	return any && all;
+}
+
+TEST(sigstop_and_sigcont_start_no_replacements)
+{
+	int in[2], out[2], status, i;
+	pid_t pid;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, pipe(in));
+		ASSERT_EQ(0, pipe(out));
+		pid = fork();
+		if (!pid)
+			stopped_child(in[0], out[1]);
+		close(out[1]);
+		ASSERT_EQ('r', child_hear(out[0]));
+		ASSERT_EQ(0, kill(pid, SIGSTOP));
+		ASSERT_TRUE(RIG_WAIT(all_threads(pid, 'T'))) TH_LOG("a worker does not stop");
+		ASSERT_EQ(0, kill(pid, SIGCONT));
+		child_say(in[1], 'c');
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFEXITED(status));
+		EXPECT_EQ(0, WEXITSTATUS(status));
+		close(in[0]);
+		close(in[1]);
+		close(out[0]);
+	}
+}
+
+static bool file_has(const char *path, const char *word)
+{
+	char buf[1024] = { 0 };
+	int fd = open(path, O_RDONLY);
+	bool has = fd >= 0 && read(fd, buf, sizeof(buf) - 1) > 0 && strstr(buf, word);
+
+	close(fd);
+	return has;
+}
+
+static int file_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+TEST(the_freezer_starts_no_replacements_and_freezes_parked_workers)
+{
+	static const char top[] = "/sys/fs/cgroup";
+	char dir[64], path[128], num[16];
+	int in[2], out[2], status, i;
+	pid_t pid;
+
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK))
+		mount("none", top, "cgroup2", 0, NULL);
+	snprintf(dir, sizeof(dir), "%s/gk-test-%d", top, getpid());
+	if (mkdir(dir, 0755))
+		SKIP(return, "no cgroup v2 this user may write");
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, pipe(in));
+		ASSERT_EQ(0, pipe(out));
+		pid = fork();
+		if (!pid)
+			stopped_child(in[0], out[1]);
+		close(out[1]);
+		ASSERT_EQ('r', child_hear(out[0]));
+		snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+		snprintf(num, sizeof(num), "%d", pid);
+		ASSERT_EQ(0, file_put(path, num));
+		snprintf(path, sizeof(path), "%s/cgroup.freeze", dir);
+		ASSERT_EQ(0, file_put(path, "1"));
+		snprintf(path, sizeof(path), "%s/cgroup.events", dir);
+		ASSERT_TRUE(RIG_WAIT(file_has(path, "frozen 1"))) TH_LOG("a worker does not freeze");
+		snprintf(path, sizeof(path), "%s/cgroup.freeze", dir);
+		ASSERT_EQ(0, file_put(path, "0"));
+		child_say(in[1], 'c');
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFEXITED(status));
+		EXPECT_EQ(0, WEXITSTATUS(status));
+		close(in[0]);
+		close(in[1]);
+		close(out[0]);
+	}
+	EXPECT_TRUE(RIG_WAIT(!rmdir(dir)));
+}
+
+/* One thread stopped by a debugger is a block like any other: the next worker runs meanwhile. */
+TEST(a_worker_stopped_by_a_tracer_is_a_block)
+{
+	struct rig_worker *h, *s;
+	int in[2], out[2], status;
+	struct rig r;
+	pid_t pid, tid;
+
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	tid = h->tid;
+	ASSERT_EQ(0, pipe(in));
+	ASSERT_EQ(0, pipe(out));
+	pid = fork();
+	if (!pid) {
+		if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
+		    waitpid(tid, &status, __WALL) != tid)
+			child_say(out[1], 'n');
+		child_say(out[1], 't');
+		child_hear(in[0]);
+		ptrace(PTRACE_DETACH, tid, 0, 0);
+		_exit(0);
+	}
+	rig_push_quiet(&r, 0);
+	status = child_hear(out[0]);
+	if (status != 't') {
+		kill(pid, SIGKILL);
+		SKIP(return, "this user may not trace");
+	}
+	EXPECT_STATE(h, GK_W_BLOCKED);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken) == 1));
+	child_say(in[1], 'x');
+	EXPECT_TRUE(rig_wait_beats(h, 1000));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	rig_close(&r);
+}
+
+/* A tracer stops a parked worker and lets it go: it is still parked. */
+TEST(a_parked_worker_can_be_traced)
+{
+	struct rig_worker *h, *a;
+	int in[2], out[2], fd[2], status, i;
+	struct rig r;
+	pid_t pid, tid;
+
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	a = rig_spawn(&r, 0, reader, fd);
+	ASSERT_NE(NULL, a);
+	ASSERT_STATE(a, GK_W_BLOCKED);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_EQ(1, write(fd[1], "x", 1));
+	ASSERT_STATE(a, GK_W_READY);
+	tid = a->tid;
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, pipe(in));
+		ASSERT_EQ(0, pipe(out));
+		pid = fork();
+		if (!pid) {
+			if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
+			    waitpid(tid, &status, __WALL) != tid)
+				child_say(out[1], 'n');
+			child_say(out[1], 't');
+			ptrace(PTRACE_DETACH, tid, 0, 0);
+			_exit(0);
+		}
+		status = child_hear(out[0]);
+		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+		if (status != 't')
+			SKIP(return, "this user may not trace");
+		ASSERT_TRUE(RIG_WAIT(rig_state(a) == GK_W_READY && rig_task_state(tid) == 'S'))
+			TH_LOG("%s %c", state_name(rig_state(a)), rig_task_state(tid));
+		ASSERT_TRUE(rig_is_still(a, 5));
+		close(in[0]);
+		close(in[1]);
+		close(out[0]);
+		close(out[1]);
+	}
+	EXPECT_EQ(0, rig_wp(a)->grants);
+	EXPECT_TRUE(rig_wait_beats(h, 1000));
+	rig_close(&r);
+}
+
+TEST_NO_LEAK
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * lib.h - how the tests of libgk are written: the kselftest harness outside, CHECK() inside tasks.
+ *
+ * The harness runs each test in a process of its own. Its EXPECT macros leave the function they are in, which a task on another
+ * thread must not; CHECK() only counts, and the test fails at the end of its gk_run().
+ */
+#ifndef GK_TEST_LIB_H
+#define GK_TEST_LIB_H
+
+#include <kselftest_harness.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <gk.h>
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 90
+
+#define MS	1000000ull
+#define SEC	1000000000ull
+
+static atomic_int lib_failures;
+
+static inline void lib_fail(const char *file, int line, const char *what, long long got, long long want)
+{
+	if (atomic_fetch_add(&lib_failures, 1) < 10)
+		fprintf(stderr, "# %s:%d: %s: got %lld, want %lld\n", file, line, what, got, want);
+}
+
+#define CHECK_EQ(want, got) do {							\
+	long long _want = (long long)(want), _got = (long long)(got);			\
+											\
+	if (_want != _got)								\
+		lib_fail(__FILE__, __LINE__, #got, _got, _want);			\
+} while (0)
+
+#define CHECK(cond) do {								\
+	if (!(cond))									\
+		lib_fail(__FILE__, __LINE__, #cond, 0, 1);				\
+} while (0)
+
+/* Waits as a task, up to @ms, for something that another task does. */
+#define WAIT_FOR(cond, ms) ({								\
+	uint64_t _end = gk_now() + (ms) * MS;						\
+	bool _is;									\
+											\
+	while (!(_is = (cond)) && gk_now() < _end)					\
+		gk_sleep(200000);							\
+	_is;										\
+})
+
+static inline int lib_run(int cores, int (*fn)(void *arg), void *arg)
+{
+	int ret;
+
+	/* A line that a child process prints as well would be counted twice. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	gk_set_cores(cores);
+	ret = gk_run(fn, arg);
+	if (ret)
+		fprintf(stderr, "# gk_run: %d\n", ret);
+	return ret ? ret : atomic_load(&lib_failures);
+}
+
+/* A test whose body is the main task, on so many cores (0: the default); it returns 0. */
+#define GK_TEST(name, cores)								\
+	static int name##_main(void *arg);						\
+	TEST(name)									\
+	{										\
+		EXPECT_EQ(0, lib_run(cores, name##_main, NULL));			\
+	}										\
+	static int name##_main(void *arg)
+
+static inline struct gk_stats lib_stats(void)
+{
+	struct gk_stats s = {};
+
+	gk_stats(&s, sizeof(s));
+	return s;
+}
+
+static inline bool lib_module(void)
+{
+	return !strcmp(gk_backend(), "gk.ko");
+}
+
+static inline void lib_burn(uint64_t ns)
+{
+	uint64_t end = gk_now() + ns;
+
+	while (gk_now() < end)
+		;
+}
+
+/* A task that ends soon. */
+static inline void lib_yield(void *arg)
+{
+	gk_yield();
+}
+
+/* Runs fn(arg) in a child process, its stderr into buf; returns the wait status. */
+static inline int lib_child(int (*fn)(void *), void *arg, char *buf, size_t size)
+{
+	int status, fds[2];
+	size_t n = 0;
+	ssize_t got;
+	pid_t pid;
+
+	if (pipe(fds) < 0)
+		return -1;
+	fflush(stdout);
+	fflush(stderr);
+	pid = fork();
+	if (!pid) {
+		alarm(60);
+		dup2(fds[1], 2);
+		close(fds[0]);
+		close(fds[1]);
+		_exit(fn(arg));
+	}
+	close(fds[1]);
+	while (n < size - 1 && (got = read(fds[0], buf + n, size - 1 - n)) > 0)
+		n += got;
+	buf[n] = 0;
+	close(fds[0]);
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+#endif

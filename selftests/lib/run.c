@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* run.c - gk_run(): its result, its errors, its settings, and that it leaves nothing behind. */
+#include "lib.h"
+#include <dirent.h>
+
+static int forty_two(void *arg)
+{
+	*(int *)arg += 1;
+	return 42;
+}
+
+static int nothing(void *arg)
+{
+	return 0;
+}
+
+TEST(returns_what_the_main_task_returned)
+{
+	int n = 0;
+
+	EXPECT_EQ(42, gk_run(forty_two, &n));
+	EXPECT_EQ(42, gk_run(forty_two, &n));
+	EXPECT_EQ(2, n);
+	EXPECT_EQ(-EINVAL, gk_run(NULL, NULL));
+}
+
+static int runs_gk_run(void *arg)
+{
+	return gk_run(nothing, NULL);
+}
+
+TEST(gk_run_in_a_task_is_eperm)
+{
+	EXPECT_EQ(-EPERM, gk_run(runs_gk_run, NULL));
+}
+
+static void *thread_runs(void *arg)
+{
+	return (void *)(long)gk_run(nothing, NULL);
+}
+
+GK_TEST(gk_run_of_a_second_thread_is_ebusy, 2)
+{
+	pthread_t t;
+	void *ret;
+
+	CHECK_EQ(0, pthread_create(&t, NULL, thread_runs, NULL));
+	pthread_join(t, &ret);
+	CHECK_EQ(-EBUSY, (long)ret);
+	CHECK_EQ(-EBUSY, gk_set_cores(3));
+	CHECK_EQ(2, gk_cores());
+	return 0;
+}
+
+static gk_mutex a_mutex;
+static gk_wg a_wg = { .count = 1 };
+static gk_chan *a_chan;
+
+static void a_task(void *arg)
+{
+}
+
+static void every_call_is_eperm(void)
+{
+	gk_task *t;
+	long v = 0;
+
+	CHECK_EQ(-EPERM, gk_go(a_task, NULL));
+	CHECK_EQ(-EPERM, gk_spawn(&t, NULL, a_task, NULL));
+	CHECK_EQ(-EPERM, gk_yield());
+	CHECK_EQ(-EPERM, gk_pin());
+	CHECK_EQ(-EPERM, gk_unpin());
+	CHECK_EQ(-EPERM, gk_sleep(1));
+	CHECK_EQ(-EPERM, gk_sleep(0));
+	CHECK_EQ(-EPERM, gk_sleep_until(1));
+	CHECK_EQ(-EPERM, gk_mutex_lock(&a_mutex));
+	CHECK_EQ(-EPERM, gk_mutex_trylock(&a_mutex));
+	CHECK_EQ(-EPERM, gk_mutex_unlock(&a_mutex));
+	CHECK_EQ(-EPERM, gk_wg_add(&a_wg, 1));
+	CHECK_EQ(-EPERM, gk_wg_wait(&a_wg));
+	CHECK_EQ(-EPERM, gk_chan_send(a_chan, &v));
+	CHECK_EQ(-EPERM, gk_chan_recv(a_chan, &v));
+	CHECK_EQ(-EPERM, gk_chan_try_send(a_chan, &v));
+	CHECK_EQ(-EPERM, gk_chan_try_recv(a_chan, &v));
+	CHECK_EQ(-EPERM, gk_chan_send(NULL, &v));
+	CHECK_EQ(-EPERM, gk_chan_recv(NULL, &v));
+	CHECK_EQ(-EPERM, gk_chan_close(a_chan));
+	CHECK(!gk_timer_start(1, a_task, NULL));
+	CHECK(!gk_self());
+	CHECK_EQ(0, gk_id());
+	CHECK(!gk_name());
+	CHECK_EQ(0, gk_chan_len(a_chan));
+	CHECK_EQ(1, gk_chan_cap(a_chan));
+}
+
+TEST(without_a_runtime_every_call_is_eperm)
+{
+	struct gk_stats s;
+
+	a_chan = gk_chan_new(8, 1);
+	every_call_is_eperm();
+	EXPECT_EQ(0, gk_cores());
+	EXPECT_STREQ("none", gk_backend());
+	EXPECT_EQ(-ESRCH, gk_stats(&s, sizeof(s)));
+	EXPECT_EQ(-EINVAL, gk_stats(&s, 0));
+	EXPECT_EQ(-EINVAL, gk_stats(NULL, sizeof(s)));
+	EXPECT_EQ(0, gk_chan_free(a_chan));
+	EXPECT_EQ(0, atomic_load(&lib_failures));
+}
+
+static void *thread_calls(void *arg)
+{
+	every_call_is_eperm();
+	return NULL;
+}
+
+GK_TEST(in_a_plain_thread_every_call_is_eperm, 2)
+{
+	pthread_t t;
+
+	a_chan = gk_chan_new(8, 1);
+	CHECK_EQ(0, pthread_create(&t, NULL, thread_calls, NULL));
+	pthread_join(t, NULL);
+	CHECK_EQ(0, gk_chan_free(a_chan));
+	return 0;
+}
+
+static int exits(void *arg)
+{
+	gk_exit();
+}
+
+static int exits_outside(void *arg)
+{
+	gk_exit();
+}
+
+TEST(gk_exit_of_the_main_task_is_0_and_outside_it_aborts)
+{
+	char said[512];
+	int status;
+
+	EXPECT_EQ(0, gk_run(exits, NULL));
+	status = lib_child(exits_outside, NULL, said, sizeof(said));
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	EXPECT_NE(NULL, strstr(said, "gk_exit"));
+}
+
+static const char *const bad[][2] = {
+	{ "GK_CORES", "0" }, { "GK_CORES", "257" }, { "GK_CORES", "-1" }, { "GK_CORES", "two" }, { "GK_CORES", "2x" },
+	{ "GK_CORES", " -1" }, { "GK_CORES", "99999999999999999999999" },
+	{ "GK_KMOD", "maybe" }, { "GK_SLICE_US", "1" }, { "GK_SLICE_US", "abc" }, { "GK_BOUND", "-1" },
+	{ "GK_WORKERS", "0" }, { "GK_WORKERS", "1000000" },
+};
+
+static int run_nothing(void *arg)
+{
+	return gk_run(nothing, NULL) != -EINVAL;
+}
+
+TEST(a_bad_variable_is_einval_and_named)
+{
+	char said[1024];
+	unsigned int i;
+	int status;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *old = getenv(bad[i][0]);
+
+		old = old ? strdup(old) : NULL;
+		setenv(bad[i][0], bad[i][1], 1);
+		status = lib_child(run_nothing, NULL, said, sizeof(said));
+		EXPECT_EQ(0, status) TH_LOG("%s=%s", bad[i][0], bad[i][1]);
+		EXPECT_NE(NULL, strstr(said, bad[i][0])) TH_LOG("%s=%s says: %s", bad[i][0], bad[i][1], said);
+		unsetenv(bad[i][0]);
+		if (old)
+			setenv(bad[i][0], old, 1);
+	}
+	/* and after an error a good one works */
+	EXPECT_EQ(0, gk_run(nothing, NULL));
+}
+
+static int cores(void *arg)
+{
+	return gk_cores();
+}
+
+TEST(the_number_of_cores)
+{
+	cpu_set_t set;
+	int n;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	n = CPU_COUNT(&set);
+	unsetenv("GK_CORES");
+	EXPECT_GE(n, gk_run(cores, NULL));
+	setenv("GK_CORES", "3", 1);
+	EXPECT_EQ(3, gk_run(cores, NULL));
+	EXPECT_EQ(0, gk_set_cores(5));
+	EXPECT_EQ(5, gk_run(cores, NULL));
+	EXPECT_EQ(-EINVAL, gk_set_cores(-1));
+	EXPECT_EQ(-EINVAL, gk_set_cores(257));
+	EXPECT_EQ(0, gk_set_cores(0));
+	EXPECT_EQ(3, gk_run(cores, NULL));
+	EXPECT_EQ(0, gk_set_cores(256));
+	EXPECT_EQ(256, gk_run(cores, NULL));
+	EXPECT_EQ(0, gk_cores());
+}
+
+static int count_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	int n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static int count_maps(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	int c, n = 0;
+
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* In pages: all mappings / those in memory, but for files. */
+static long mem(int which)
+{
+	long v[7] = {};
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (fscanf(f, "%ld %ld %ld %ld %ld %ld %ld", v, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6) < 7)
+		v[0] = 0;
+	fclose(f);
+	return which ? v[1] - v[2] : v[0];
+}
+
+static void add_one(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static int some_tasks(void *arg)
+{
+	struct gk_attr big = { .stack_size = 1 << 20 };
+	gk_task *t[20];
+	int i;
+
+	for (i = 0; i < 20; i++)
+		CHECK_EQ(0, gk_spawn(&t[i], i % 2 ? &big : NULL, add_one, arg));
+	usleep(100);
+	for (i = 0; i < 20; i++)
+		gk_join(t[i]);
+	return 7;
+}
+
+static void settle(int threads)
+{
+	int i;
+
+	for (i = 0; i < 200 && count_dir("/proc/self/task") > threads; i++)
+		usleep(10000);
+}
+
+TEST(fifty_runs_leave_no_thread_descriptor_mapping_or_memory)
+{
+	int i, threads = 0, fds = 0, maps = 0;
+	long vm = 0, rss = 0;
+	atomic_int n = 0;
+
+	gk_set_cores(2);
+	for (i = 0; i < 60; i++) {
+		if (i == 10) {
+			settle(3);
+			threads = count_dir("/proc/self/task");
+			fds = count_dir("/proc/self/fd");
+			maps = count_maps();
+			vm = mem(0);
+			rss = mem(1);
+		}
+		ASSERT_EQ(7, gk_run(some_tasks, &n));
+	}
+	settle(3);
+	EXPECT_EQ(1200, atomic_load(&n));
+	EXPECT_EQ(3, threads) TH_LOG("., .. and this one");
+	EXPECT_EQ(3, count_dir("/proc/self/task"));
+	EXPECT_EQ(fds, count_dir("/proc/self/fd"));
+	EXPECT_GE(maps + 8, count_maps()) TH_LOG("were %d", maps);
+	EXPECT_GE(vm + 4096, mem(0)) TH_LOG("pages were %ld", vm);
+	EXPECT_GE(rss + 200, mem(1)) TH_LOG("pages were %ld", rss);
+	EXPECT_EQ(0, atomic_load(&lib_failures));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* sched.c - fairness, preemption, work stealing, the core word under contention, statistics. */
+#include "lib.h"
+
+static atomic_int stop, started;
+static atomic_long count[64];
+static gk_wg wg;
+
+static void yields(void *arg)
+{
+	while (!stop) {
+		atomic_fetch_add(&count[(long)arg], 1);
+		gk_yield();
+	}
+	gk_wg_done(&wg);
+}
+
+GK_TEST(yielding_tasks_take_turns, 1)
+{
+	long i, least = 1l << 60, most = 0;
+
+	gk_wg_add(&wg, 10);
+	for (i = 0; i < 10; i++)
+		gk_go(yields, (void *)i);
+	gk_sleep(200 * MS);
+	stop = 1;
+	gk_wg_wait(&wg);
+	for (i = 0; i < 10; i++) {
+		least = count[i] < least ? count[i] : least;
+		most = count[i] > most ? count[i] : most;
+	}
+	CHECK(least > 0);
+	CHECK(most <= least * 2);
+	return 0;
+}
+
+static void hogs(void *arg)
+{
+	atomic_fetch_add(&started, 1);
+	while (!stop)
+		atomic_fetch_add_explicit(&count[(long)arg], 1, memory_order_relaxed);
+	gk_wg_done(&wg);
+}
+
+static int hogs_share(void *arg)
+{
+	long i, least = 1l << 60, most = 0, hogs_n = 3 * gk_cores();
+
+	stop = started = 0;
+	memset(count, 0, sizeof(count));
+	gk_wg_add(&wg, hogs_n);
+	for (i = 0; i < hogs_n; i++)
+		gk_go(hogs, (void *)i);
+	CHECK(WAIT_FOR(started == hogs_n, 5000));
+	for (i = 0; i < hogs_n; i++)
+		count[i] = 0;
+	gk_sleep(600 * MS);
+	stop = 1;
+	gk_wg_wait(&wg);
+	for (i = 0; i < hogs_n; i++) {
+		least = count[i] < least ? count[i] : least;
+		most = count[i] > most ? count[i] : most;
+	}
+	CHECK(least > 0);
+	CHECK(lib_stats().preempts > 0);
+	return 0;
+}
+
+TEST(hogs_share_their_core)
+{
+	EXPECT_EQ(0, lib_run(1, hogs_share, NULL));
+	EXPECT_EQ(0, lib_run(2, hogs_share, NULL));
+}
+
+/* Every task is started although each computes until all have been, those of the queue of all too (more than a ring holds). */
+static atomic_int shorts;
+
+static void is_short(void *arg)
+{
+	atomic_fetch_add(&shorts, 1);
+}
+
+static void hogs_until_all(void *arg)
+{
+	uint64_t end = gk_now() + 20 * SEC;
+
+	while (shorts < 1000 && gk_now() < end)
+		;
+}
+
+static int overflow(void *arg)
+{
+	int i;
+
+	shorts = 0;
+	/* The ring overflows into the queue of all, and hogs lie everywhere in both. */
+	for (i = 0; i < 1000; i++) {
+		CHECK_EQ(0, gk_go(is_short, NULL));
+		if (i % 100 == 50)
+			CHECK_EQ(0, gk_go(hogs_until_all, NULL));
+	}
+	CHECK(WAIT_FOR(shorts == 1000, 15000));
+	if (shorts != 1000)
+		fprintf(stderr, "# only %d of 1000 ran on %d cores\n", shorts, gk_cores());
+	return 0;
+}
+
+TEST(a_hog_starves_nobody_in_any_queue)
+{
+	EXPECT_EQ(0, lib_run(1, overflow, NULL));
+	EXPECT_EQ(0, lib_run(2, overflow, NULL));
+	EXPECT_EQ(0, lib_run(4, overflow, NULL));
+}
+
+static void pinned_yields(void *arg)
+{
+	uint64_t end = gk_now() + 20 * SEC;
+
+	while (shorts < 600 && gk_now() < end)
+		gk_yield();
+}
+
+static int pinned_starves(void *arg)
+{
+	struct gk_attr attr = { .flags = GK_PINNED };
+	int i;
+
+	shorts = 0;
+	for (i = 0; i < 600; i++) {
+		gk_go(is_short, NULL);
+		if (i % 150 == 20)
+			gk_spawn(NULL, &attr, pinned_yields, NULL);
+	}
+	CHECK(WAIT_FOR(shorts == 600, 15000));
+	return 0;
+}
+
+TEST(a_pinned_task_that_yields_starves_nobody)
+{
+	EXPECT_EQ(0, lib_run(1, pinned_starves, NULL));
+	EXPECT_EQ(0, lib_run(3, pinned_starves, NULL));
+}
+
+/* A hog that never makes a gk call, and tasks that wake each other beside it on the same core. */
+static gk_chan *ping, *pong;
+
+static void ponger(void *arg)
+{
+	long v;
+
+	while (gk_chan_recv(ping, &v) == 1)
+		gk_chan_send(pong, &v);
+}
+
+GK_TEST(messages_go_on_beside_a_hog, 1)
+{
+	uint64_t end = gk_now() + 2 * SEC;
+	long v = 0;
+
+	ping = gk_chan_new(sizeof(v), 0);
+	pong = gk_chan_new(sizeof(v), 0);
+	gk_wg_add(&wg, 1);
+	gk_go(ponger, NULL);
+	gk_go(hogs, NULL);
+	while (gk_now() < end && v < 1000) {
+		gk_chan_send(ping, &v);
+		gk_chan_recv(pong, &v);
+		v++;
+	}
+	/* Two tasks of three: at the very least a round trip a slice or two. */
+	CHECK(v >= 20);
+	stop = 1;
+	gk_wg_wait(&wg);
+	return 0;
+}
+
+static atomic_long on_cpu[256];
+
+static void computes_where_it_is(void *arg)
+{
+	uint64_t end = gk_now() + 50 * MS;
+	int cpu;
+
+	while (gk_now() < end) {
+		cpu = sched_getcpu();
+		if (cpu >= 0 && cpu < 256)
+			atomic_fetch_add_explicit(&on_cpu[cpu], 1, memory_order_relaxed);
+		gk_yield();
+	}
+	gk_wg_done(&wg);
+}
+
+GK_TEST(one_tasks_children_use_every_cpu, 0)
+{
+	cpu_set_t set;
+	int i, used = 0;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	gk_wg_add(&wg, 40);
+	for (i = 0; i < 40; i++)
+		gk_go(computes_where_it_is, NULL);
+	gk_wg_wait(&wg);
+	for (i = 0; i < 256; i++)
+		used += on_cpu[i] > 100;
+	CHECK_EQ(gk_cores(), used);
+	if (gk_cores() > 1)
+		CHECK(lib_stats().steals > 0);
+	return 0;
+}
+
+/* Preempted tasks, mounted on their workers, spread to a core that became free. */
+static void burns(void *arg)
+{
+	lib_burn(100 * MS);
+	atomic_fetch_add(&on_cpu[sched_getcpu() & 255], 1);
+	gk_wg_done(&wg);
+}
+
+GK_TEST(a_free_core_takes_over_preempted_tasks, 2)
+{
+	uint64_t start;
+	int i;
+
+	if (sched_getcpu() < 0)
+		return 0;
+	gk_wg_add(&wg, 8);
+	for (i = 0; i < 8; i++)
+		gk_go(burns, NULL);
+	start = gk_now();
+	gk_wg_wait(&wg);
+	fprintf(stderr, "# 8 x 100 ms of wall time, preempted: %llu ms, %llu preempts\n",
+		(unsigned long long)(gk_now() - start) / 1000000, (unsigned long long)lib_stats().preempts);
+	return 0;
+}
+
+/* Rule 6: many workers wake at once on one core and want its word. */
+static void wakes_and_calls(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		usleep(100);
+		gk_mutex_lock(arg);
+		atomic_fetch_add(&count[0], 1);
+		gk_mutex_unlock(arg);
+		gk_yield();
+		gk_wg_add(&wg, 1);
+		gk_wg_done(&wg);
+	}
+	gk_wg_done(&wg);
+}
+
+static int contention(void *arg)
+{
+	static gk_mutex m;
+	struct gk_stats s;
+	int i;
+
+	count[0] = 0;
+	gk_wg_add(&wg, 100);
+	for (i = 0; i < 100; i++)
+		gk_go(wakes_and_calls, &m);
+	gk_wg_wait(&wg);
+	CHECK_EQ(10000, count[0]);
+	s = lib_stats();
+	CHECK_EQ(0, s.inside_blocks);
+	CHECK(s.workers >= 2);
+	CHECK(s.workers_peak >= s.workers);
+	fprintf(stderr, "# inside_waits %llu, workers_peak %llu, blocks %llu\n", (unsigned long long)s.inside_waits,
+		(unsigned long long)s.workers_peak, (unsigned long long)s.blocks);
+	return 0;
+}
+
+TEST(a_hundred_woken_workers_share_the_core_word)
+{
+	EXPECT_EQ(0, lib_run(1, contention, NULL));
+	EXPECT_EQ(0, lib_run(2, contention, NULL));
+}
+
+static void nothing(void *arg)
+{
+}
+
+GK_TEST(statistics_are_plausible, 2)
+{
+	struct { struct gk_stats s; char more[64]; } big;
+	struct gk_stats a = lib_stats(), b;
+	uint64_t first = 99;
+	gk_task *t;
+	int i;
+
+	CHECK_EQ(1, a.tasks);
+	CHECK_EQ(1, a.started);
+	CHECK(a.workers >= 2);
+	for (i = 0; i < 1000; i++) {
+		gk_spawn(&t, NULL, nothing, NULL);
+		gk_join(t);
+	}
+	gk_sleep(MS);
+	usleep(20000);
+	b = lib_stats();
+	CHECK_EQ(1, b.tasks);
+	CHECK_EQ(1001, b.started);
+	CHECK(b.switches - a.switches >= 1000);
+	CHECK(b.timers >= 1);
+	CHECK(b.workers_peak >= b.workers);
+	if (lib_module())
+		CHECK(b.blocks >= 1);
+	CHECK_EQ(0, b.inside_blocks);
+	/* a smaller and a larger struct */
+	CHECK_EQ(0, gk_stats((struct gk_stats *)&first, 8));
+	CHECK_EQ(1, first);
+	memset(&big, 0xff, sizeof(big));
+	CHECK_EQ(0, gk_stats(&big.s, sizeof(big)));
+	CHECK_EQ(0, big.more[0]);
+	CHECK_EQ(0, big.more[63]);
+	CHECK_EQ(-EINVAL, gk_stats(&big.s, 0));
+	return 0;
+}
+
+TEST_HARNESS_MAIN

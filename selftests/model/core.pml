@@ -1,0 +1,1284 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * core.pml - one core of gk.ko on its CPU: block, wake, park, displace, tick, signal, exit, stop.
+ *
+ * A worker is a thread of the one CPU modelled: it takes a step only while it is on_cpu. Between any two steps the CPU may
+ * switch to any runnable worker or to NOBODY, which is another process or the idle loop, or take an interrupt. A locked section is one
+ * step: it has interrupts off, and the lock keeps other CPUs out. Other CPUs appear as remote(), unhold(), stop() and as the gap
+ * between a grant and the wake-up that follows it.
+ *
+ * Left out, because the protocol may not depend on it: lengths of time (a stint is over or not, whichever hurts), which STANDBY is
+ * taken (any), stray workers, PULL, the freezer and SIGSTOP. The one race between two cores is in fence.pml.
+ *
+ * F_ switches add parts, so that each run is one small state space. Without FAIR whatever depends on time or order goes either
+ * way: the timer may fire at any step, a worker may be protected or not, the library takes a task or parks. FAIR is for the
+ * liveness properties: the timer fires when it is armed, each runnable thread has its turn, the library keeps to gk.h. A MUTATE_ switch is a mistake that the verifier must find; the
+ * ones called "was" are how commit 16e7731 had it. ./run has the list, README the table from steps to C functions.
+ */
+#ifndef N
+#define N 3			/* workers */
+#endif
+#ifndef QMAX
+#define QMAX 1			/* tasks in the core's queue */
+#endif
+#ifndef BOUND
+#define BOUND 0
+#endif
+#ifndef SIGNALS
+#define SIGNALS 1		/* how many signals with a handler come */
+#endif
+#define NOBODY N
+#define id _pid			/* of a worker: they are the first processes of the model */
+
+mtype:state = { NONE, RUNNING, BLOCKED, READY, STANDBY, HELD, STOPPED, DEAD };
+mtype:cause = { AFTER_BLOCK, AFTER_PARK, AFTER_WAKE };
+mtype:park = { NO_PARK, PARK_STANDBY, PARK_READY, PARK_HELD, LEAVE };
+mtype:task = { TASK_RUNNING, TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_TRACED };
+mtype:event = { NO_EVENT, AWAITED, CAME };
+mtype:signal = { NO_SIGNAL, HANDLER, KILL };
+mtype:hands = { EMPTY, TASK, ASKED };	/* the library has no task, has one, has none and PARK has just returned */
+
+/* struct gk_core */
+byte running;
+chan ready = [N] of { byte };
+byte nstandby;
+byte stalled = NOBODY;
+bool armed, vacant_work, csd, idle;
+bool passed;			/* a STANDBY was granted for `next` before a READY worker */
+
+/* What the library writes */
+byte q;				/* q_tail - q_head */
+bool next;			/* q_next, a deadline that has passed, or the network */
+bool gq;			/* work of the group, kind (e) of gk.h */
+byte word;			/* id + 1 of the worker inside */
+
+/* struct gk_worker */
+mtype:state st[N] = NONE;
+mtype:park req[N] = NO_PARK;
+bool queued[N], parked[N], repark[N], repark_timer[N], unheld[N], dismissed[N];
+bool used[N];			/* its stint is over */
+bool protect[N];
+byte ahead[N];			/* while READY: tasks that were queued before it */
+
+/* The threads, the CPU, the rest of the process */
+mtype:task task[N] = TASK_RUNNING;
+mtype:event event[N] = NO_EVENT;
+mtype:signal sig[N] = NO_SIGNAL;
+bool onrq[N], exiting[N], nomm[N];
+bool ran[N];			/* FAIR: had the CPU in this round */
+byte cur = NOBODY;
+bool switching;			/* the CPU has switched to cur, whose sched_in is still to come */
+bool manager;			/* the manager was told */
+bool stopping, stopped, pushing, unholding;
+#ifdef FAIR			/* cur is preempted when it has been in user mode, not on its few steps to a park or an exit */
+bool in_user;
+#define affordable	in_user
+#else
+#ifdef BUDGET			/* of ticks and of switches from a worker that could go on */
+byte budget = BUDGET;
+#define affordable	(budget > 0)
+#else
+#define affordable	true
+#endif
+#endif
+byte pick = NOBODY;		/* scratch of a locked section */
+
+/* struct gk_wake: whom each context has granted and is about to wake */
+byte waking[N + 3] = NOBODY;
+#define FROM_IRQ	N
+#define FROM_SWITCH	(N + 1)
+#define FROM_REMOTE	(N + 2)
+
+#define on_cpu		(cur == id && !switching)
+
+/* irq_work fires as soon as interrupts are on again; without this, any time later. */
+#ifdef PROMPT
+#define irq_first	vacant_work
+#else
+#define irq_first	false
+#endif
+
+#define inside(w)	(word == (w) + 1)
+#define core_work	(len(ready) > 0 || q > 0 || next)
+#define must_stop(w)	(stopping && !dismissed[w])
+
+#ifdef MUTATE_WAS_EXITING	/* a thread past exit_mm() is BLOCKED, but its sched_in does not count it */
+#define will_count(w)	(st[w] == BLOCKED)
+#else
+#define will_count(w)	(st[w] == BLOCKED && !nomm[w])
+#endif
+
+#if N > 2
+#define any(cond)	(cond(0) || cond(1) || cond(2))
+#define all(cond)	(cond(0) && cond(1) && cond(2))
+#define count(cond)	((cond(0) -> 1 : 0) + (cond(1) -> 1 : 0) + (cond(2) -> 1 : 0))
+#else
+#define any(cond)	(cond(0) || cond(1))
+#define all(cond)	(cond(0) && cond(1))
+#define count(cond)	((cond(0) -> 1 : 0) + (cond(1) -> 1 : 0))
+#endif
+#define runnable(w)	onrq[w]
+#define preempts(w)	(onrq[w] && cur != w)
+#define has_not_run(w)	(onrq[w] && !ran[w])
+
+/* ---- core.c ---- */
+
+inline leave_state(w)
+{
+	if
+	:: st[w] == RUNNING -> running--; used[w] = false; protect[w] = false
+	:: st[w] == READY -> assert(ready ?? [eval(w)]); ready ?? eval(w); ahead[w] = 0
+	:: st[w] == STANDBY -> nstandby--
+	:: else
+	fi
+}
+
+inline make_running(w)
+{
+	leave_state(w);
+	running++;
+#ifdef F_REMOTE
+	idle = false;
+#endif
+#ifndef F_MANAGER
+	manager = false;	/* as good as not told: somebody runs */
+#endif
+	st[w] = RUNNING
+}
+
+inline make_ready(w)
+{
+	leave_state(w);
+	ready ! w;
+#ifdef FAIR
+	ahead[w] = q;
+#endif
+	st[w] = READY
+}
+
+inline make_standby(w)
+{
+	leave_state(w);
+	nstandby++;
+	st[w] = STANDBY
+}
+
+inline make_off(w, state)
+{
+	leave_state(w);
+	st[w] = state
+}
+
+inline any_standby()
+{
+	if
+	:: st[0] == STANDBY -> pick = 0
+	:: st[1] == STANDBY -> pick = 1
+#if N > 2
+	:: st[2] == STANDBY -> pick = 2
+#endif
+	fi
+}
+
+#define queued_before(w) (q > 0 && ahead[w] > 0)
+
+/* What is in q_next, and a timer or the network, goes before a READY worker once; then it is the worker's turn. */
+#ifdef MUTATE_WAS_NEXT_FIRST
+#define overtaken	next
+#else
+#define overtaken	(next && !passed)
+#endif
+
+inline next_worker(cause)
+{
+	if
+	:: len(ready) > 0 ->
+		ready ? <pick>;
+#ifdef FAIR
+		if
+		:: nstandby > 0 && cause == AFTER_PARK && queued_before(pick) -> any_standby()
+		:: nstandby > 0 && cause == AFTER_PARK && !queued_before(pick) && overtaken ->
+			passed = true;
+			any_standby()
+		:: else -> passed = false
+		fi
+#else
+		if
+		:: nstandby > 0 && cause == AFTER_PARK && (q > 0 || next) -> any_standby()
+		:: true
+		fi
+#endif
+	:: len(ready) == 0 && nstandby > 0 -> any_standby()
+	:: else
+	fi
+}
+
+inline tell_manager()
+{
+#ifdef MUTATE_NO_MANAGER
+	skip
+#else
+	manager = true
+#endif
+}
+
+#ifdef MUTATE_NO_STALLED
+#define may_grant	true
+#else
+#define may_grant	(stalled == NOBODY)
+#endif
+
+inline grant(cause, self, from)
+{
+	assert(stalled == NOBODY);	/* gk.h: while its holder is blocked nobody else goes inside */
+#ifdef MUTATE_WAKE_EARLY
+	if
+	:: pick == self -> make_running(pick)
+	:: else -> waking[from] = pick
+	fi;
+#else
+	make_running(pick);
+#ifdef FAIR
+	protect[pick] = (cause != AFTER_BLOCK && q > 0);
+#endif
+	if
+	:: pick == self
+	:: else ->
+		waking[from] = pick;
+#ifdef F_MANAGER
+		if
+		:: nstandby == 0 -> tell_manager()
+		:: else
+		fi
+#endif
+	fi;
+#endif
+	pick = NOBODY
+}
+
+inline idles()
+{
+#ifdef F_REMOTE
+	idle = true
+#else
+	skip
+#endif
+}
+
+inline settle(cause, self, from)
+{
+	if
+	:: running > 0 || stopping
+	:: else ->
+		idles();
+		if
+		:: may_grant && (cause == AFTER_WAKE || core_work || gq) ->
+			next_worker(cause);
+			if
+			:: pick == NOBODY -> tell_manager()
+			:: else -> grant(cause, self, from)
+			fi
+		:: else
+		fi
+	fi
+}
+
+/* wake_up_process(): from here on the thread may be switched to. */
+inline wake(w)
+{
+	task[w] = TASK_RUNNING;
+	onrq[w] = true
+}
+
+/* gk_wake_flush(), a step of its own where others can come between */
+inline flush(from)
+{
+	atomic {
+		if
+		:: waking[from] != NOBODY && task[waking[from]] != TASK_TRACED -> wake(waking[from])
+		:: else
+		fi;
+#ifndef MUTATE_WAKE_EARLY
+		waking[from] = NOBODY
+#endif
+	}
+#ifdef MUTATE_WAKE_EARLY
+	;
+	atomic {
+		if
+		:: waking[from] == NOBODY
+		:: else ->
+			if
+			:: st[waking[from]] == READY || st[waking[from]] == STANDBY -> make_running(waking[from])
+			:: else
+			fi
+		fi;
+		waking[from] = NOBODY
+	}
+#endif
+}
+
+inline rearm()
+{
+#if !defined(FAIR) || defined(MUTATE_NO_REARM)
+	skip
+#else
+	if
+	:: running > 0 && (running > 1 || core_work) && !stopping -> armed = true
+	:: else
+	fi
+#endif
+}
+
+#ifdef MUTATE_DISPLACE_INSIDE
+#define displaceable(w, self)	(w != self && st[w] == RUNNING)
+#else
+#define displaceable(w, self)	(w != self && st[w] == RUNNING && !inside(w))
+#endif
+
+inline displace_one(w, self)
+{
+	if
+	:: displaceable(w, self) ->
+		if
+#ifdef FAIR
+		:: protect[w] && !used[w]
+		:: !protect[w] || used[w] -> make_ready(w)
+#else
+		:: true
+		:: make_ready(w)
+#endif
+		fi
+	:: else
+	fi
+}
+
+#ifdef MUTATE_WAS_DISPLACE	/* a tick may have made the caller of PARK READY before it has the lock */
+#define may_displace(self)	true
+#else
+#define may_displace(self)	(st[self] == RUNNING)
+#endif
+
+inline displace(self)
+{
+	if
+	:: running > 1 && q > 0 && may_displace(self) ->
+		displace_one(0, self);
+		displace_one(1, self);
+#if N > 2
+		displace_one(2, self)
+#endif
+	:: else
+	fi
+}
+
+/* core_look(): by irq_work, by csd, or by gk_core_kick() on the core's own CPU. An interrupt, whole. */
+inline look(cause)
+{
+	if
+#ifndef MUTATE_GRANT_TWICE
+	:: cur != NOBODY && will_count(cur)
+#endif
+	:: else -> settle(cause, NOBODY, FROM_IRQ)
+	fi;
+	rearm();
+	flush(FROM_IRQ)
+}
+
+inline retry()
+{
+#ifdef FAIR
+	armed = true
+#else
+	skip
+#endif
+}
+
+/* core_timer() */
+inline tick()
+{
+	armed = false;
+	if
+	:: running == 0 -> settle(AFTER_PARK, NOBODY, FROM_IRQ)
+	:: running > 0 && cur != NOBODY && st[cur] == RUNNING && (running > 1 || core_work) ->
+		if
+#ifdef FAIR
+		:: !used[cur] -> used[cur] = true
+#endif
+#ifdef MUTATE_TICK_INSIDE
+		:: true ->
+#else
+		:: inside(cur) -> retry()
+		:: !inside(cur) ->
+#endif
+			make_ready(cur);
+			settle(AFTER_PARK, NOBODY, FROM_IRQ);
+			queued[cur] = queued[cur] || st[cur] == READY
+		fi
+	:: else
+	fi;
+	rearm();
+	flush(FROM_IRQ)
+}
+
+/* ---- sched.c ---- */
+
+#ifdef MUTATE_TAKE_PARKED
+#define displaced_here(w)	(st[w] == READY)
+#else
+#define displaced_here(w)	(st[w] == READY && !parked[w])
+#endif
+
+/* running has fallen to 0, and the CPU is about to run `to`. */
+inline vacant(to)
+{
+	if
+	:: to != NOBODY && will_count(to)
+	:: to != NOBODY && displaced_here(to) && stalled == NOBODY && !stopping -> make_running(to)
+	:: else ->
+		idles();
+		if
+		:: stalled == NOBODY && (core_work || gq) ->
+#ifndef MUTATE_NO_IRQ_WORK
+			vacant_work = true
+#endif
+		:: else -> rearm()
+		fi
+	fi
+}
+
+inline sched_out(w, to)
+{
+	if
+	:: parked[w] && st[w] != RUNNING
+	:: st[w] == RUNNING ->
+		if
+		:: inside(w) -> stalled = w
+		:: else
+		fi;
+		make_off(w, BLOCKED);
+		if
+		:: running == 0 -> vacant(to)
+		:: else
+		fi
+#ifndef MUTATE_READY_BLOCKS
+	:: !parked[w] && st[w] == READY -> make_off(w, BLOCKED)
+#endif
+	:: else
+	fi
+}
+
+inline unstall(w)
+{
+	if
+	:: stalled == w -> stalled = NOBODY
+	:: else
+	fi
+}
+
+#ifdef MUTATE_BOUND_INSIDE
+#define over_bound(w)	(BOUND && running >= BOUND)
+#else
+#define over_bound(w)	(BOUND && running >= BOUND && !inside(w))
+#endif
+
+inline woken(w)
+{
+	unstall(w);
+	if
+	:: must_stop(w) -> make_off(w, STOPPED); park = true
+	:: !must_stop(w) && over_bound(w) -> make_ready(w); rearm(); park = true
+	:: else -> make_running(w); rearm()
+	fi
+}
+
+#ifdef MUTATE_WAS_TRUST_PARKED	/* a worker that has seen its grant is past the park, but `parked` still */
+#define must_repark(w)	(!parked[w])
+#else
+#define must_repark(w)	true
+#endif
+
+inline running_in(w)
+{
+	if
+	:: must_stop(w) -> make_off(w, STOPPED); park = true
+	:: !must_stop(w) && inside(w)
+	:: !must_stop(w) && !inside(w) ->
+		if
+		:: repark[w] -> repark[w] = false; park = (running > 1)
+		:: !repark[w] && running == 1 && q > 0 -> park = true	/* urgent, and its grain is over */
+		:: !repark[w]
+		fi;
+		if
+		:: park ->
+			make_ready(w);
+			settle(AFTER_PARK, NOBODY, FROM_SWITCH);
+			park = (st[w] == READY)
+		:: else
+		fi;
+		rearm()
+	fi
+}
+
+inline sched_in(w)
+{
+	if
+	:: nomm[w]
+	:: !nomm[w] && st[w] == BLOCKED -> woken(w)
+	:: !nomm[w] && (st[w] == READY || st[w] == STOPPED) -> park = must_repark(w)
+	:: !nomm[w] && st[w] == RUNNING -> running_in(w)
+	:: else
+	fi
+}
+
+/* ---- the kernel's scheduler ---- */
+
+/* FAIR: each runnable thread has the CPU once a round, and NOBODY has it only if there is none. */
+inline next_thread(idle_too)
+{
+#ifdef FAIR
+	if
+	:: any(has_not_run)
+	:: else ->
+		ran[0] = false;
+		ran[1] = false;
+#if N > 2
+		ran[2] = false
+#endif
+	fi;
+#define may_run(w)	has_not_run(w)
+#define may_idle	(!any(runnable))
+#else
+#define may_run(w)	(onrq[w] && cur != w)
+#define may_idle	idle_too
+#endif
+	if
+	:: may_run(0) -> pick = 0
+	:: may_run(1) -> pick = 1
+#if N > 2
+	:: may_run(2) -> pick = 2
+#endif
+	:: may_idle
+	fi;
+#ifdef FAIR
+	if
+	:: pick != NOBODY -> ran[pick] = true
+	:: else
+	fi
+#endif
+}
+
+/* Last in its atomic: who was cur takes no further step. */
+inline switch_to_pick()
+{
+	d_step {
+		switching = (pick != NOBODY);
+		cur = pick;
+#ifdef FAIR
+		in_user = false;
+#endif
+		pick = NOBODY
+	}
+}
+
+/* schedule() called by `id`. One that was woken meanwhile, or is to take a signal, runs on. */
+inline schedule()
+{
+	if
+	:: task[id] == TASK_RUNNING
+	:: task[id] == TASK_INTERRUPTIBLE && sig[id] != NO_SIGNAL -> task[id] = TASK_RUNNING
+	:: else ->
+		onrq[id] = false;
+		next_thread(true);
+		sched_out(id, pick);
+		switch_to_pick();
+		on_cpu
+	fi
+}
+
+inline spend(really)
+{
+#ifdef BUDGET
+	budget = (really -> budget - 1 : budget)
+#else
+	skip
+#endif
+}
+
+proctype cpu()
+{
+	bool park;
+
+	do
+	:: atomic {
+		switching && !irq_first ->
+		sched_in(cur);
+		queued[cur] = queued[cur] || park;
+		park = false;
+		flush(FROM_SWITCH);
+		switching = false
+	   }
+	:: atomic {
+		!switching && !irq_first && any(preempts) && (cur == NOBODY || affordable) ->
+		spend(cur != NOBODY);
+		next_thread(false);
+		if
+		:: pick == cur -> pick = NOBODY	/* FAIR: a new round */
+		:: else -> switch_to_pick()
+		fi
+	   }
+	od
+}
+
+proctype interrupt()
+{
+	do
+	:: atomic { vacant_work -> vacant_work = false; look(AFTER_BLOCK) }
+	:: atomic { csd -> csd = false; look(AFTER_PARK) }
+	od
+}
+
+proctype timer()
+{
+	do
+#ifdef FAIR
+	:: atomic { armed -> tick() }
+#else
+	:: atomic { affordable && (running == 0 || cur != NOBODY) -> spend(true); tick() }
+#endif
+	od
+}
+
+/* ---- worker.c, and the library that calls it ---- */
+
+inline park_interrupted()
+{
+	if
+	:: st[id] == RUNNING
+	:: st[id] == STOPPED -> repark[id] = true
+	:: else ->
+		repark[id] = (st[id] == READY && running > 0);
+#ifdef MUTATE_KEEP_ON_LIST
+		running++;
+		st[id] = RUNNING
+#else
+		make_running(id)
+#endif
+	fi;
+	repark_timer[id] = repark[id]
+}
+
+/* The hard timer of a park cut short. */
+proctype repark_after(byte w)
+{
+	do
+	:: atomic {
+		repark_timer[w] -> repark_timer[w] = false;
+		if
+		:: cur == w && repark[w] && st[w] == STOPPED -> repark[w] = false; queued[w] = true
+		:: cur == w && repark[w] && st[w] == RUNNING && !inside(w) ->
+			repark[w] = false;
+			if
+			:: running > 1 -> make_ready(w); queued[w] = true
+			:: else
+			fi;
+			rearm()
+		:: else
+		fi
+	   }
+	od
+}
+
+/* Asleep in a call of its own: such that wake_up_process() ends it, as a fault or a read; or not, as under a debugger. */
+#ifdef F_TRACED
+#define TASK_ASLEEP	TASK_TRACED
+#else
+#define TASK_ASLEEP	TASK_UNINTERRUPTIBLE
+#endif
+
+inline start_block()
+{
+	event[id] = AWAITED;
+	task[id] = TASK_ASLEEP
+}
+
+inline asked()
+{
+#ifdef FAIR
+	hands = ASKED
+#else
+	skip
+#endif
+}
+
+/* A task is taken from the core's queue, in its order. */
+inline pop()
+{
+	q--;
+#ifdef FAIR
+	ahead[0] = (ahead[0] > 0 -> ahead[0] - 1 : 0);
+	ahead[1] = (ahead[1] > 0 -> ahead[1] - 1 : 0);
+#if N > 2
+	ahead[2] = (ahead[2] > 0 -> ahead[2] - 1 : 0);
+#endif
+#endif
+	took_up()
+}
+
+inline took_up()
+{
+	used[id] = false;
+	hands = TASK
+}
+
+inline parking()
+{
+	repark[id] = false;
+#ifndef MUTATE_PARK_BLINDLY
+	settle(AFTER_PARK, id, id);
+#endif
+	rearm()
+}
+
+/* park_work(), up to what it was asked for */
+inline park_work()
+{
+	how = req[id];
+	req[id] = NO_PARK;
+	if
+	:: stopping && how == PARK_STANDBY -> dismissed[id] = true
+	:: else
+	fi;
+	if
+	:: must_stop(id) && st[id] == RUNNING -> make_off(id, STOPPED)
+	:: else
+	fi;
+	if
+	:: stopping -> how = NO_PARK
+	:: else
+	fi
+}
+
+#ifdef MUTATE_WAS_STOP	/* `stopping` was looked at before the lock was held, and dismiss_one() has gone by since */
+#define too_late	false
+#else
+#define too_late	stopping
+#endif
+
+inline park_requested()
+{
+	if
+	:: how == NO_PARK || st[id] != RUNNING
+	:: how == PARK_STANDBY && st[id] == RUNNING && too_late -> dismissed[id] = true
+	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late -> displace(id); make_standby(id); parking()
+	:: how == PARK_READY && st[id] == RUNNING -> make_ready(id); parking()
+	:: how == PARK_HELD && st[id] == RUNNING && unheld[id] -> unheld[id] = false
+	:: how == PARK_HELD && st[id] == RUNNING && !unheld[id] -> make_off(id, HELD); parking()
+	fi;
+	how = NO_PARK
+}
+
+inline unregister()
+{
+	unstall(id);
+	make_off(id, DEAD);
+	settle(AFTER_BLOCK, NOBODY, id)
+}
+
+/* The library's side of one order for READY workers and tasks. */
+#define first_and_due(w)	(ready ? [w] && !queued_before(w))
+#define ready_is_due		any(first_and_due)
+#define anything		(q > 0 || next || gq)
+
+active [N] proctype worker()
+{
+	mtype:hands hands = EMPTY;
+	mtype:park how = NO_PARK;
+	bool in_handler;
+	byte stage;		/* of exit */
+
+	atomic {
+		on_cpu;
+		if
+		:: st[id] == NONE -> make_running(id); rearm()	/* gk_worker_enter() */
+		:: else
+		fi
+	}
+
+	/*
+	 * On its way to user mode, then in it. exit_to_user_mode_loop() calls get_signal(), which runs task_work before it
+	 * looks for a signal.
+	 */
+user:	atomic {
+	on_cpu;
+	if
+	:: exiting[id] -> goto exit
+	:: !exiting[id] && queued[id] && req[id] == LEAVE -> goto leave
+	:: !exiting[id] && queued[id] && req[id] != LEAVE ->
+		queued[id] = false;
+		park_work();
+#ifdef F_STOP
+		goto parks
+#else
+		park_requested();
+		goto parks_now
+#endif
+	:: !exiting[id] && !queued[id] && sig[id] == KILL -> exiting[id] = true; goto exit
+	:: !exiting[id] && !queued[id] && sig[id] == HANDLER -> sig[id] = NO_SIGNAL; in_handler = true
+	:: else ->
+		/* (6) and the promise of GK_IOC_STOP */
+		assert(st[id] == RUNNING || (st[id] == STOPPED && in_handler));
+		assert(!stopped || dismissed[id] || in_handler);
+#ifdef FAIR
+		in_user = true;
+#endif
+		if
+		:: in_handler -> in_handler = false
+		:: !in_handler && inside(id) ->
+			if
+			:: word = 0;
+				if
+				:: q > 0 -> pop()
+				:: else
+				fi
+#ifndef FAIR
+			:: start_block(); goto block		/* a fault inside: must not be, but may */
+#endif
+			fi
+		:: !in_handler && !inside(id) && hands == TASK ->
+			if
+			:: start_block(); goto block
+			:: hands = EMPTY
+#ifdef F_YIELD
+			:: how = PARK_READY; goto asks
+#endif
+#ifdef FAIR
+			:: skip			/* it computes, perhaps for ever */
+			:: q < QMAX -> q++; goto arm
+#else
+			:: q < QMAX -> q++
+#endif
+#ifdef F_NEXT
+			:: !next -> next = true; goto arm
+#endif
+#ifdef F_HOLD
+			:: how = PARK_HELD; goto asks
+#endif
+#ifdef F_LEAVE
+			:: req[id] = LEAVE; queued[id] = true
+#endif
+			fi
+		:: !in_handler && !inside(id) && hands != TASK ->
+			if
+#ifdef FAIR
+			:: hands == EMPTY && (ready_is_due || running > 1 || !anything) ->
+				how = PARK_STANDBY; goto asks
+			:: hands == ASKED && !anything -> how = PARK_STANDBY; goto asks
+			:: (hands == ASKED || (!ready_is_due && running < 2)) && anything ->
+#else
+			:: how = PARK_STANDBY; goto asks
+			:: anything ->
+#endif
+				if
+#ifdef F_INSIDE
+				:: q > 0 && word == 0 -> word = id + 1
+				:: q > 0 && word != 0 -> start_block(); goto block	/* a futex */
+#else
+				:: q > 0 -> pop()
+#endif
+				:: next -> next = false; took_up()
+				:: gq -> gq = false; took_up()
+				fi
+			fi
+		fi
+	fi
+	}
+	goto user;
+
+	/* In a call or a fault of its own. */
+block:	atomic {
+		on_cpu;
+		schedule();
+		if
+		:: event[id] == CAME -> event[id] = NO_EVENT; goto user
+		:: else -> task[id] = TASK_ASLEEP; goto block		/* woken for nothing */
+		fi
+	}
+
+	/* GK_IOC_ARM, which is gk_core_kick() on the core's own CPU. */
+arm:	atomic {
+		on_cpu;
+		if
+		:: !armed -> look(AFTER_PARK)
+		:: else
+		fi
+	}
+	goto user;
+
+	/* gk_worker_park() */
+asks:	atomic {
+		on_cpu;
+		if
+		:: how == PARK_STANDBY ->
+			asked();
+			displace(id);
+			if
+			:: running == 1 && st[id] == RUNNING && len(ready) == 0 && stalled == NOBODY && (core_work || gq) ->
+				how = NO_PARK
+			:: else
+			fi
+		:: how == PARK_READY && running == 1 && !core_work -> how = NO_PARK
+		:: how == PARK_HELD && unheld[id] -> unheld[id] = false; how = NO_PARK
+		:: else
+		fi;
+		if
+		:: how == NO_PARK || (how == PARK_STANDBY && stopping)
+		:: else -> req[id] = how; queued[id] = true
+		fi;
+		how = NO_PARK
+	}
+	goto user;
+
+#ifdef F_STOP
+parks:	atomic {
+		on_cpu;
+		park_requested()
+	}
+#endif
+	/* The end of park_work(), then park_sleep() */
+parks_now:
+	atomic {
+		on_cpu;
+		flush(id)
+	}
+	atomic {
+		on_cpu;
+		if
+		:: st[id] == RUNNING || st[id] == BLOCKED -> goto user
+		:: else -> parked[id] = true
+		fi;
+#ifdef MUTATE_CHECK_FIRST
+	}
+sleep:	if
+	:: on_cpu && st[id] == RUNNING -> goto awake
+	:: on_cpu && st[id] != RUNNING
+	fi;
+	atomic {
+		on_cpu;
+		task[id] = TASK_INTERRUPTIBLE
+	}
+#else
+		task[id] = TASK_INTERRUPTIBLE
+	}
+sleep:	if
+	:: on_cpu && st[id] == RUNNING -> goto awake
+	:: on_cpu && st[id] != RUNNING
+	fi;
+#endif
+	atomic {
+		on_cpu;
+#ifndef MUTATE_NO_SIGNAL_CHECK
+		if
+#ifdef FAIR	/* the fatal signal is taken before the next tick or preemption: they are far apart */
+		:: sig[id] == KILL ->
+			park_interrupted();
+			task[id] = TASK_RUNNING;
+			parked[id] = false;
+			exiting[id] = true;
+			goto exit
+		:: sig[id] == HANDLER -> park_interrupted(); goto awake
+#else
+		:: sig[id] != NO_SIGNAL -> park_interrupted(); goto awake
+#endif
+		:: else
+		fi;
+#endif
+		schedule();
+#ifndef MUTATE_CHECK_FIRST
+		task[id] = TASK_INTERRUPTIBLE;
+#endif
+		goto sleep
+	}
+awake:	atomic {
+		on_cpu;
+		task[id] = TASK_RUNNING;
+		parked[id] = false
+	}
+	goto user;
+
+	/* gk_worker_unregister() for GK_IOC_EXIT; the thread goes on as none of ours. */
+leave:	atomic {
+		on_cpu;
+		unregister()
+	}
+	atomic {
+		on_cpu;
+		flush(id)
+	}
+	goto gone;
+
+	/* do_exit(): it may sleep before and after exit_mm(), and its task_work does nothing. */
+exit:	atomic {
+		on_cpu;
+		stage++;
+		if
+		:: stage == 1 -> start_block(); goto block
+		:: stage == 1
+		:: stage == 2 -> nomm[id] = true; start_block(); goto block
+		:: stage == 2 -> nomm[id] = true
+		:: stage > 2 -> goto dead
+		fi
+	}
+	goto exit;
+
+	/* The last sched_out, with TASK_DEAD: worker_died() */
+dead:	atomic {
+		on_cpu;
+		onrq[id] = false;
+		next_thread(true);
+		unstall(id);
+		make_off(id, DEAD);
+		if
+		:: running == 0 ->
+#ifndef MUTATE_DIED_SILENTLY
+			vacant_work = true
+#endif
+		:: else
+		fi;
+		switch_to_pick()
+	}
+	false;
+
+gone:	atomic {
+		on_cpu;
+		onrq[id] = false;
+		next_thread(true);
+		switch_to_pick()
+	}
+end:	false
+}
+
+/* ---- what happens to the workers ---- */
+
+/* What a worker sleeps for comes. */
+proctype event_for(byte w)
+{
+	do
+	:: atomic { event[w] == AWAITED -> event[w] = CAME; wake(w) }
+	od
+}
+
+inline signal(w, what)
+{
+	sig[w] = what;
+	if
+	:: task[w] == TASK_INTERRUPTIBLE -> wake(w)
+	:: else
+	fi
+}
+
+#define alive(w)	(st[w] != NONE && st[w] != DEAD && !exiting[w])
+
+proctype signals()
+{
+	byte left = SIGNALS;
+
+	do
+	:: atomic { left > 0 && alive(0) && sig[0] == NO_SIGNAL -> left--; signal(0, HANDLER) }
+	:: atomic { left > 0 && alive(1) && sig[1] == NO_SIGNAL -> left--; signal(1, HANDLER) }
+	od
+}
+
+proctype killer()
+{
+	atomic { alive(0) && sig[0] != KILL -> signal(0, KILL) }
+}
+
+/* Another core has a task to give away: it is visible before idle[] is read (fence.pml). Or takes it back. */
+proctype remote()
+{
+	do
+	:: atomic { !gq -> gq = true; pushing = idle }
+	   if
+	   :: pushing ->
+		atomic {
+			settle(AFTER_WAKE, NOBODY, FROM_REMOTE);
+			pushing = false
+		}
+		flush(FROM_REMOTE)
+	   :: else
+	   fi
+	:: atomic { gq -> gq = false }
+	od
+}
+
+/* net_wake() and gk_net_work() */
+proctype network()
+{
+	do
+	:: atomic { !next -> next = true; csd = true }
+	od
+}
+
+inline unhold(w)
+{
+	atomic {
+		if
+		:: st[w] == HELD -> make_ready(w)
+		:: else -> unheld[w] = true
+		fi;
+		unholding = true
+	}
+	atomic {
+		unholding = false;
+#ifndef MUTATE_UNHOLD_NO_KICK
+		csd = true
+#endif
+	}
+}
+
+proctype unholder()
+{
+	do
+	:: st[0] == HELD || !unheld[0] -> unhold(0)
+	:: st[1] == HELD || !unheld[1] -> unhold(1)
+	od
+}
+
+/* gk_group_stop() by a thread on another CPU */
+proctype stop()
+{
+	stopping = true;
+	atomic {
+		if
+		:: cur != NOBODY && st[cur] != NONE && st[cur] != DEAD && must_stop(cur) -> queued[cur] = true
+		:: else
+		fi
+	}
+	do
+	:: atomic {
+		nstandby > 0 ->
+		any_standby();
+		dismissed[pick] = true;
+		make_running(pick);
+		waking[FROM_REMOTE] = pick;
+		pick = NOBODY
+	   }
+	   flush(FROM_REMOTE)
+	:: nstandby == 0 -> break
+	od;
+	stopped = true
+}
+
+/* The thread that makes workers. */
+proctype maker()
+{
+	atomic { manager && st[N - 1] == NONE -> manager = false; onrq[N - 1] = true }
+}
+
+inline start(w)
+{
+#ifdef F_MANAGER
+	if
+	:: w < N - 1 -> running++; st[w] = RUNNING; onrq[w] = true
+	:: else
+	fi;
+#else
+	running++;
+	st[w] = RUNNING;
+	onrq[w] = true;
+#endif
+	run event_for(w);
+#ifdef F_SIGNALS
+	run repark_after(w)
+#endif
+}
+
+init {
+	atomic {
+		start(0);
+		start(1);
+#if N > 2
+		start(2);
+#endif
+		q = 1;
+		armed = true;
+		run cpu();
+		run interrupt();
+		run timer();
+#ifdef F_SIGNALS
+		run signals();
+#endif
+#ifdef F_KILL
+		run killer();
+#endif
+#ifdef F_REMOTE
+		run remote();
+#endif
+#ifdef F_NET
+		run network();
+#endif
+#ifdef F_HOLD
+		run unholder();
+#endif
+#ifdef F_STOP
+		run stop();
+#endif
+#ifdef F_MANAGER
+		run maker();
+#endif
+	}
+}
+
+/* ---- properties ---- */
+
+/* (5) The count is the number of RUNNING workers, and each is on the list of its state. */
+#define is_running(w)	(st[w] == RUNNING)
+#define is_ready(w)	(st[w] == READY)
+#define is_standby(w)	(st[w] == STANDBY)
+#define on_ready(w)	(st[w] != READY || ready ?? [w])
+#define counted		(running == count(is_running) && len(ready) == count(is_ready) && \
+			 nstandby == count(is_standby) && all(on_ready))
+
+/* (1) Who counts as running can run, or is about to be woken; who is blocked will be woken. */
+#if N > 2
+#define wakes_up(w)	(waking[0] == w || waking[1] == w || waking[2] == w || waking[3] == w || waking[4] == w || \
+			 waking[5] == w)
+#else
+#define wakes_up(w)	(waking[0] == w || waking[1] == w || waking[2] == w || waking[3] == w || waking[4] == w)
+#endif
+#define can_run(w)	(st[w] != RUNNING || onrq[w] || wakes_up(w))
+#define will_wake(w)	(st[w] != BLOCKED || onrq[w] || event[w] == AWAITED || wakes_up(w))
+
+/* (1) Work, nobody running, and nobody on the way: the invariant in kmod/gk.h, word for word. */
+#define enters		(st[N - 1] == NONE && onrq[N - 1])
+#define on_the_way	(vacant_work || csd || unholding || pushing || \
+			 (cur != NOBODY && switching && st[cur] == BLOCKED && !nomm[cur]) || \
+			 (len(ready) == 0 && nstandby == 0 && (manager || enters)))
+#define served		(running > 0 || stopping || stalled != NOBODY || !(core_work || gq) || on_the_way)
+
+/* (2) The core word is held by nobody who waits for a grant. */
+#define holder_goes_on(w) (!inside(w) || st[w] == RUNNING || st[w] == BLOCKED)
+
+/* Nobody waits for the work of a stopped group. */
+#define let_go		(!stopped || nstandby == 0)
+
+#ifdef P_INVARIANT
+never {
+	do
+	:: !counted -> assert(counted)
+	:: !all(can_run) -> assert(all(can_run))
+	:: !all(will_wake) -> assert(all(will_wake))
+	:: !served -> assert(served)
+	:: !all(holder_goes_on) -> assert(all(holder_goes_on))
+	:: !let_go -> assert(let_go)
+	:: else
+	od
+}
+#endif
+#ifdef P_GRANTED	/* (3) */
+ltl granted { [] (st[0] == READY -> <> (st[0] != READY)) }
+#endif
+#ifdef P_DIES		/* (4) */
+ltl dies { [] (sig[0] == KILL -> <> (st[0] == DEAD)) }
+#endif
