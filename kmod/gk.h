@@ -146,7 +146,9 @@ static inline bool gk_must_stop(struct gk_worker *w)
 {
 	struct gk_group *g = w->group;
 
-	return unlikely(smp_load_acquire(&g->stopping)) && g->stopper != w->task && !READ_ONCE(w->dismissed);
+	/* The library clears taskless, fences, and looks at page->stopping, which was set before `stopping`. */
+	return unlikely(smp_load_acquire(&g->stopping)) && g->stopper != w->task && !READ_ONCE(w->dismissed) &&
+	       !READ_ONCE(w->page->taskless);
 }
 
 /* Wake-ups collected under a core lock, done after it. */

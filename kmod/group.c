@@ -416,9 +416,10 @@ void gk_group_stop(struct gk_group *g)
 	mutex_lock(&g->lock);
 	if (!g->stopping) {
 		g->stopper = current;
-		/* Pairs with the acquire in gk_must_stop(): who sees the one sees the other. */
-		smp_store_release(&g->stopping, true);
+		/* Pairs with the acquire in gk_must_stop(): who sees the last sees them all. */
 		WRITE_ONCE(g->page->stopping, 1);
+		smp_mb();	/* pairs with the library's fence between taskless and page->stopping */
+		smp_store_release(&g->stopping, true);
 		/* A worker that is switched in from here on sees it in sched_in; who runs now gets an interrupt. */
 		smp_mb();
 		for (i = 0; i < g->max_workers; i++) {

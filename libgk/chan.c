@@ -125,12 +125,14 @@ static int send(gk_chan *c, const void *elem, bool wait)
 	struct gk_task *t = gk_self(), *r;
 	struct worker *w;
 	int err = 0;
+	bool big;
 
 	if (unlikely(!t))
 		return -EPERM;
 	if (unlikely(!c))
 		return wait ? wait_for_ever() : -EAGAIN;
-	if (unlikely(c->big)) {
+	big = c->big;		/* after a wait the channel may be gone */
+	if (unlikely(big)) {
 		void *own = malloc(c->elem_size);
 
 		if (!own)
@@ -164,7 +166,7 @@ static int send(gk_chan *c, const void *elem, bool wait)
 	unlock(&c->lock);
 	leave(w);
 out:
-	if (unlikely(err && c->big))
+	if (unlikely(err && big))
 		free(*(void **)t->buf);
 	return err;
 }
@@ -172,13 +174,18 @@ out:
 static int recv(gk_chan *c, void *elem, bool wait)
 {
 	struct gk_task *t = gk_self(), *s = NULL;
+	size_t elem_size, slot_size;
 	struct worker *w;
 	int got = 1;
+	bool big;
 
 	if (unlikely(!t))
 		return -EPERM;
 	if (unlikely(!c))
 		return wait ? wait_for_ever() : -EAGAIN;
+	big = c->big;		/* after a wait the channel may be gone */
+	elem_size = c->elem_size;
+	slot_size = c->slot_size;
 	w = enter();
 	lock(&c->lock);
 	if (c->len) {
@@ -208,14 +215,14 @@ static int recv(gk_chan *c, void *elem, bool wait)
 	leave(w);
 out:
 	if (likely(got == 1)) {
-		if (unlikely(c->big)) {
+		if (unlikely(big)) {
 			void *own = *(void **)t->buf;
 
 			if (elem)
-				memcpy(elem, own, c->elem_size);
+				memcpy(elem, own, elem_size);
 			free(own);
 		} else if (elem) {
-			copy(elem, t->buf, c->slot_size);
+			copy(elem, t->buf, slot_size);
 		}
 	}
 	return got;

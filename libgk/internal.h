@@ -7,7 +7,8 @@
  *     core word. enter() takes it, leave() gives it up; a task switch carries it from one task to the other.
  *   - Inside, only libgk's own touched memory is used: no user buffer, no malloc, no system call that can block. User buffers
  *     are read before enter() and written after leave().
- *   - A small lock (channel, mutex, timer heap, task) is taken inside only, so its contenders are on other cores.
+ *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on other cores,
+ *     and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
  *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it.
  *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever runs next on
  *     this worker (finish()), when the task's context is complete. Only then can another core find it.
@@ -146,13 +147,15 @@ struct gk_task {
 	char *stack;		/* its lowest address, above the guard */
 	size_t stack_size;
 	bool pooled;
+	char *chunk;			/* the mapping, in the last task of each */
+	struct gk_task *next_chunk;
 	char name[32];
 };
 
 struct core {
 	struct gk_core_page *page;
 	struct gk_task *next;		/* runs next, not to be stolen */
-	uint32_t turns;			/* until the worker's own loop is due */
+	uint32_t turns;			/* until the worker's own loop is due; 0 until that has run */
 	uint32_t streak;		/* times in a row that `next` went before the queue */
 	struct gk_task *free;		/* stacks */
 	uint32_t nfree;
@@ -182,7 +185,7 @@ struct worker {
 	struct gk_worker_page *wp;
 	struct runtime *rt;
 	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
-	int *errno_location;
+	int *errno_location;		/* what wakes, waits or maps on the way keeps *errno_location as it was */
 	uint32_t id;
 	uint32_t todo;			/* system calls to make when outside */
 	struct gk_task *mine;		/* a pinned task that waits here */
@@ -193,7 +196,9 @@ struct worker {
 	uint32_t seed;
 	uint64_t inside_waits;
 	int tid;
-	bool stopper;			/* monitor.c: not to be stopped */
+	char *alt;			/* its alternate signal stack */
+	size_t alt_size;
+	bool may_run;			/* monitor.c: the stopped runtime lets it go on, to leave */
 	bool leaving;			/* the main task ended on it */
 	uint32_t gone;			/* left */
 	void *backend;			/* monitor.c */
@@ -213,13 +218,14 @@ struct backend {
 	int (*enter)(struct worker *w, unsigned int core);	/* by the thread itself; fills in id and wp */
 	int (*park)(struct worker *w, enum gk_park how);	/* 0 or -ESHUTDOWN */
 	void (*unblocked)(struct worker *w);	/* its page says that it does not run, but it does */
-	void (*wake)(struct runtime *rt, unsigned int core);
+	int (*wake)(struct runtime *rt, unsigned int core);	/* 1: a worker was granted */
 	void (*arm)(struct runtime *rt, unsigned int core);
 	void (*unhold)(struct runtime *rt, unsigned int worker);
 	int (*pull)(struct worker *w, unsigned int core);
 	void (*exit)(struct worker *w);
 	void (*stop)(struct runtime *rt);
-	void (*finish)(struct runtime *rt);
+	void (*quit)(struct runtime *rt);	/* after stop: its own threads end */
+	void (*finish)(struct runtime *rt);	/* after quit, when all workers have left: gives the memory back */
 };
 
 extern const struct backend gk_backend_kern, gk_backend_monitor;
@@ -236,7 +242,8 @@ struct runtime {
 	int manager_fd;			/* eventfd: a core has no standby worker left, or the main task ended */
 	char *map;
 	size_t map_size;
-	uint32_t core_stride, worker_off, worker_stride;
+	uint32_t worker_off, worker_stride;
+	void *monitor;			/* monitor.c */
 	struct worker **workers;	/* by id */
 	uint32_t nthreads, peak;	/* worker threads that have not left, and the most there were */
 	bool reported;
@@ -251,7 +258,7 @@ struct runtime {
 
 	uint32_t stacks_lock __attribute__((aligned(64)));
 	struct gk_task *stacks;
-	uint64_t inside_waits;
+	struct gk_task *chunks;
 };
 
 extern struct runtime *gk_rt;
@@ -259,9 +266,9 @@ extern __thread struct worker *gk_worker_self __attribute__((tls_model("initial-
 
 /* ---- sched.c ------------------------------------------------------------------------------------------------------ */
 
-void word_wait(struct worker *w);
+bool word_wait(struct worker *w);
 void word_wake(struct worker *w);
-void word_retake(struct worker *w);
+bool word_retake(struct worker *w);
 void do_todo(struct worker *w);
 void worker_loop(struct worker *w);
 void ready(struct worker *w, struct gk_task *t, bool woken);
@@ -314,12 +321,15 @@ static inline int wait_unlock(struct worker *w, uint32_t *l)
 
 /* ---- the other files ---------------------------------------------------------------------------------------------- */
 
-struct gk_task *task_alloc(size_t stack_size);		/* outside; stack.c */
+struct worker *task_get(size_t stack_size, struct gk_task **task, int *err);	/* outside, and then inside; stack.c */
+struct gk_task *stacks_map(struct runtime *rt);
+void stacks_unmap(struct runtime *rt);
 void task_free(struct worker *w, struct gk_task *t);	/* inside */
 void task_unmap(struct gk_task *t);			/* outside */
-void task_init(struct worker *w, struct gk_task *t, const struct gk_attr *attr, void (*fn)(void *), void *arg);
+void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*fn)(void *), void *arg);
 void stack_fault_handler(void);				/* stack.c: installs it */
-void stack_altstack(void);
+void stack_alt_on(struct worker *w);
+void stack_alt_off(struct worker *w);
 
 void timer_add(struct worker *w, struct timer_node *node);	/* inside, its core's heap locked; time.c */
 bool timer_del(struct timer_node *node);		/* inside; false if it is in no heap any more */

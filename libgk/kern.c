@@ -70,7 +70,8 @@ static int kern_park(struct worker *w, enum gk_park how)
 	/* A worker that PULL moved comes back on another core. */
 	if (ioctl(w->rt->fd, GK_IOC_PARK, how) < 0 && errno != EINTR)
 		return -errno;
-	return 0;
+	/* Let go because the group was stopped, not granted. */
+	return load_acquire(&w->rt->page->stopping) ? -ESHUTDOWN : 0;
 }
 
 /* It runs, and gk.ko says that it is BLOCKED: on a CPU that is not its core's. */
@@ -92,9 +93,9 @@ static void kern_unblocked(struct worker *w)
 	usleep(1000);
 }
 
-static void kern_wake(struct runtime *rt, unsigned int core)
+static int kern_wake(struct runtime *rt, unsigned int core)
 {
-	ioctl(rt->fd, GK_IOC_WAKE, core);
+	return ioctl(rt->fd, GK_IOC_WAKE, core) > 0;
 }
 
 static void kern_arm(struct runtime *rt, unsigned int core)
@@ -122,7 +123,10 @@ static void kern_stop(struct runtime *rt)
 	ioctl(rt->fd, GK_IOC_STOP, 0);
 }
 
-/* All workers have left. */
+static void kern_quit(struct runtime *rt)
+{
+}
+
 static void kern_finish(struct runtime *rt)
 {
 	munmap(rt->map, rt->map_size);
@@ -141,5 +145,6 @@ const struct backend gk_backend_kern = {
 	.pull = kern_pull,
 	.exit = kern_exit,
 	.stop = kern_stop,
+	.quit = kern_quit,
 	.finish = kern_finish,
 };

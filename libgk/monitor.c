@@ -52,10 +52,14 @@ struct monitor {
 	uint32_t quit;
 	uint32_t stopping;
 	uint32_t next_id;
-	struct sigaction old;
 };
 
-static struct monitor mon;
+static struct sigaction old_sigurg;	/* whose handler ours passes others' signals on to */
+
+static struct monitor *monitor(struct runtime *rt)
+{
+	return rt->monitor;
+}
 
 static struct mcore *mcore(struct core *core)
 {
@@ -74,10 +78,11 @@ static uint32_t read_state(struct worker *w)
 
 /* ---- the lock, which also keeps the preemption signal away ------------------------------------------------------------ */
 
-static void stopped_for_good(void)
+static void stopped_for_good(struct worker *w)
 {
 	static uint32_t never;
 
+	store_release(&w->wp->state, GK_W_STOPPED);
 	for (;;)
 		futex_wait(&never, 0, NULL);
 }
@@ -96,8 +101,13 @@ static void preempt_on(void)
 	struct worker *w = self();
 
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (w)
-		store(&mworker(w)->nopreempt, mworker(w)->nopreempt - 1);
+	if (!w)
+		return;
+	store(&mworker(w)->nopreempt, mworker(w)->nopreempt - 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	/* The signal may have come meanwhile, and it does not come again. */
+	if (unlikely(load(&monitor(w->rt)->stopping)) && !w->may_run && !load(&w->wp->taskless) && !mworker(w)->nopreempt)
+		stopped_for_good(w);
 }
 
 static void core_lock(struct core *core)
@@ -174,6 +184,16 @@ static void idle_bit(struct core *core, bool set)
 		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
 }
 
+/* Somebody runs: there may be a block or a hog to find. */
+static void monitor_awake(struct runtime *rt)
+{
+	struct monitor *m = monitor(rt);
+
+	fence();	/* pairs with the one before the monitor reads every `running` for the last time */
+	if (unlikely(load(&m->asleep)) && exchange(&m->asleep, 0))
+		futex_wake(&m->asleep, 1);
+}
+
 static void make_running(struct core *core, struct worker *w)
 {
 	leave_state(core, w);
@@ -182,6 +202,7 @@ static void make_running(struct core *core, struct worker *w)
 		idle_bit(core, false);
 	store(&core->page->running, core->page->running + 1);
 	set_state(w, GK_W_RUNNING);
+	monitor_awake(core->rt);
 }
 
 static void make_ready(struct core *core, struct worker *w)
@@ -266,7 +287,7 @@ static void settle(struct core *core, enum cause cause, struct worker *self)
 	struct list *node;
 	struct worker *w;
 
-	if (cp->running || load(&mon.stopping))
+	if (cp->running || load(&monitor(rt)->stopping))
 		return;
 	idle_bit(core, true);	/* a full fence, which pairs with the one in push() of sched.c */
 	if (stalled(core))
@@ -298,8 +319,6 @@ static void settle(struct core *core, enum cause cause, struct worker *self)
 		if (!cp->nstandby)
 			manager_wake(rt);
 	}
-	if (load(&mon.asleep) && exchange(&mon.asleep, 0))
-		futex_wake(&mon.asleep, 1);
 }
 
 /* ---- the worker's side -------------------------------------------------------------------------------------------- */
@@ -310,7 +329,7 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	struct mworker *mw;
 	struct core *core = &rt->cores[id];
 
-	w->id = __atomic_fetch_add(&mon.next_id, 1, __ATOMIC_SEQ_CST);
+	w->id = __atomic_fetch_add(&monitor(rt)->next_id, 1, __ATOMIC_SEQ_CST);
 	if (w->id >= rt->max_workers)
 		return -ENOSPC;
 	mw = calloc(1, sizeof(*mw));
@@ -322,25 +341,29 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	w->wp = (void *)(rt->map + rt->worker_off + w->id * rt->worker_stride);
 	w->wp->core = id;
 	w->wp->tid = w->tid;
+	w->may_run = true;		/* until it takes tasks */
 	core_lock(core);
-	if (load(&mon.stopping)) {
+	if (load(&monitor(rt)->stopping)) {
 		core_unlock(core);
 		return -ESHUTDOWN;
 	}
+	w->may_run = false;
 	store(&rt->page->nworkers, rt->page->nworkers + 1);
 	make_running(core, w);
 	core_unlock(core);
 	return 0;
 }
 
-static void wait_for_grant(struct worker *w, uint32_t parked, struct core *vacated)
+/* Parked. While it waits it may be readied, pulled to another core, readied there: only RUNNING ends it. */
+static void wait_for_grant(struct worker *w, struct core *vacated)
 {
 	uint64_t deadline;
+	uint32_t state;
 
-	while (read_state(w) == parked) {
+	while ((state = read_state(w)) != GK_W_RUNNING) {
 		/* The one whose park left the core empty keeps the core's time. */
 		deadline = vacated ? load(&vacated->page->deadline) : 0;
-		futex_wait(&w->wp->state, parked, deadline ? &deadline : NULL);
+		futex_wait(&w->wp->state, state, deadline ? &deadline : NULL);
 		if (deadline && now_ns() >= deadline) {
 			core_lock(vacated);
 			settle(vacated, AFTER_PARK, w);
@@ -353,14 +376,14 @@ static int monitor_park(struct worker *w, enum gk_park how)
 {
 	struct mworker *mw = mworker(w);
 	struct core *core, *vacated = NULL;
-	uint32_t state;
+	bool stopping;
 
 	preempt_off();
 	core = worker_lock(w);
-	if (load(&mon.stopping)) {
+	stopping = load(&monitor(w->rt)->stopping);
+	if (stopping) {
+		w->may_run |= how == GK_PARK_STANDBY;
 		core_unlock(core);
-		if (how != GK_PARK_STANDBY)
-			stopped_for_good();
 		preempt_on();
 		return -ESHUTDOWN;
 	}
@@ -386,14 +409,14 @@ static int monitor_park(struct worker *w, enum gk_park how)
 		make_off(core, w, GK_W_HELD);
 		break;
 	}
-	state = read_state(w);
 	settle(core, AFTER_PARK, w);
 	if (!core->page->running && how == GK_PARK_STANDBY)
 		vacated = core;
 	core_unlock(core);
-	wait_for_grant(w, state, vacated);
+	wait_for_grant(w, vacated);
+	stopping = load(&monitor(w->rt)->stopping);
 	preempt_on();
-	return 0;
+	return stopping ? -ESHUTDOWN : 0;
 out:
 	core_unlock(core);
 	preempt_on();
@@ -413,20 +436,22 @@ static void monitor_unblocked(struct worker *w)
 	core_unlock(core);
 }
 
-static void monitor_wake(struct runtime *rt, unsigned int id)
+static int monitor_wake(struct runtime *rt, unsigned int id)
 {
 	struct core *core = &rt->cores[id];
+	int granted;
 
 	core_lock(core);
+	granted = -core->page->running;
 	settle(core, AFTER_WAKE, NULL);
+	granted += core->page->running;
 	core_unlock(core);
+	return granted;
 }
 
 static void monitor_arm(struct runtime *rt, unsigned int id)
 {
-	/* It ticks as long as anybody runs. */
-	if (load(&mon.asleep) && exchange(&mon.asleep, 0))
-		futex_wake(&mon.asleep, 1);
+	/* The monitor ticks as long as anybody runs, and the caller does. */
 }
 
 static void monitor_unhold(struct runtime *rt, unsigned int id)
@@ -494,20 +519,20 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	int err = errno;
 
 	if (!w || info->si_code != SI_TKILL || info->si_pid != getpid()) {
-		if (mon.old.sa_flags & SA_SIGINFO)
-			mon.old.sa_sigaction(sig, info, context);
-		else if (mon.old.sa_handler != SIG_DFL && mon.old.sa_handler != SIG_IGN)
-			mon.old.sa_handler(sig);
+		if (old_sigurg.sa_flags & SA_SIGINFO)
+			old_sigurg.sa_sigaction(sig, info, context);
+		else if (old_sigurg.sa_handler != SIG_DFL && old_sigurg.sa_handler != SIG_IGN)
+			old_sigurg.sa_handler(sig);
 		errno = err;
 		return;
 	}
 	mw = mworker(w);
 	if (!mw || load(&mw->nopreempt))
 		return;
-	if (load(&mon.stopping) && !w->stopper) {
-		set_state(w, GK_W_STOPPED);
-		futex_wake(&w->wp->state, 1);
-		stopped_for_good();
+	if (load(&monitor(w->rt)->stopping)) {
+		if (!w->may_run && !load(&w->wp->taskless))
+			stopped_for_good(w);
+		return;
 	}
 	core = &w->rt->cores[load(&w->wp->core)];
 	if (!w->task || inside(core, w))
@@ -519,16 +544,11 @@ static void preempt(int sig, siginfo_t *info, void *context)
 		make_ready(core, w);
 		settle(core, AFTER_PARK, NULL);
 		core_unlock(core);
-		wait_for_grant(w, GK_W_READY, NULL);
-		/* Between states while it is pulled. */
-		wait_for_grant(w, GK_W_HELD, NULL);
-		wait_for_grant(w, GK_W_READY, NULL);
+		wait_for_grant(w, NULL);
 	} else {
 		core_unlock(core);
 	}
 	preempt_on();
-	if (load(&mon.stopping))
-		preempt(sig, info, context);
 	errno = err;
 }
 
@@ -607,83 +627,96 @@ static bool tick(struct core *core, uint64_t now)
 static void *monitor_thread(void *arg)
 {
 	struct runtime *rt = arg;
+	struct monitor *m = monitor(rt);
 	uint64_t now, deadline;
 	unsigned int i, idle = 0;
 	bool busy;
 
-	while (!load_acquire(&mon.quit)) {
+	while (!load_acquire(&m->quit)) {
 		busy = false;
 		now = now_ns();
 		for (i = 0; i < rt->ncores; i++)
 			busy |= tick(&rt->cores[i], now);
 		idle = busy ? 0 : idle + 1;
 		if (idle > 2) {
-			/* Whoever grants a worker, or has work for one, ends this. */
-			store(&mon.asleep, 1);
-			fence();
+			/* Nobody runs, no deadline is set: whoever runs next ends this. */
+			store(&m->asleep, 1);
+			fence();	/* pairs with the one in monitor_awake() */
 			for (busy = false, i = 0; i < rt->ncores; i++)
 				busy |= load(&rt->cores[i].page->running) != 0;
-			deadline = now + 100 * REST_NS;
-			if (!busy && !load_acquire(&mon.quit))
-				futex_wait(&mon.asleep, 1, &deadline);
-			store(&mon.asleep, 0);
+			if (!busy && !load_acquire(&m->quit))
+				futex_wait(&m->asleep, 1, NULL);
+			store(&m->asleep, 0);
 			idle = 0;
 			continue;
 		}
 		deadline = now + (busy ? TICK_NS : REST_NS);
-		futex_wait(&mon.quit, 0, &deadline);
+		futex_wait(&m->quit, 0, &deadline);
 	}
 	return NULL;
 }
 
-static int monitor_start(struct runtime *rt)
+static void handle_sigurg(void)
 {
 	struct sigaction sa = { .sa_sigaction = preempt, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGURG, &sa, &old_sigurg);
+}
+
+static int monitor_start(struct runtime *rt)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	size_t cores = sizeof(struct gk_group_page), workers = cores + rt->ncores * sizeof(struct gk_core_page);
+	struct monitor *m;
 	sigset_t all, old;
 	unsigned int i;
 	int err;
 
-	memset(&mon, 0, sizeof(mon));
-	mon.rt = rt;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	rt->monitor = m;
 	workers = (workers + 63) & ~63ul;
 	rt->map_size = workers + rt->max_workers * sizeof(struct gk_worker_page);
 	rt->map = mmap(NULL, rt->map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (rt->map == MAP_FAILED)
-		return -ENOMEM;
+	if (rt->map == MAP_FAILED) {
+		err = ENOMEM;
+		goto err_free;
+	}
 	rt->page = (void *)rt->map;
 	rt->worker_off = workers;
 	rt->worker_stride = sizeof(struct gk_worker_page);
-	mon.cores = calloc(rt->ncores, sizeof(*mon.cores));
-	if (!mon.cores) {
+	m->cores = calloc(rt->ncores, sizeof(*m->cores));
+	if (!m->cores) {
 		err = ENOMEM;
 		goto err_unmap;
 	}
 	for (i = 0; i < rt->ncores; i++) {
 		rt->cores[i].page = (void *)(rt->map + cores + i * sizeof(struct gk_core_page));
-		rt->cores[i].backend = &mon.cores[i];
+		rt->cores[i].backend = &m->cores[i];
 		rt->cores[i].page->cpu = rt->cores[i].cpu;
-		/* Never 0: nobody needs to arm anything, but for waking the monitor. */
+		/* Never 0: nobody needs to arm anything. */
 		rt->cores[i].page->armed = 1;
-		pthread_mutex_init(&mon.cores[i].lock, NULL);
-		list_init(&mon.cores[i].running);
-		list_init(&mon.cores[i].ready);
-		list_init(&mon.cores[i].standby);
+		pthread_mutex_init(&m->cores[i].lock, NULL);
+		list_init(&m->cores[i].running);
+		list_init(&m->cores[i].ready);
+		list_init(&m->cores[i].standby);
 		idle_bit(&rt->cores[i], true);
 	}
-	sigemptyset(&sa.sa_mask);
-	sigaction(SIGURG, &sa, &mon.old);
+	pthread_once(&once, handle_sigurg);
 	/* The program's signals are for its own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&mon.thread, NULL, monitor_thread, rt);
+	err = pthread_create(&m->thread, NULL, monitor_thread, rt);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!err)
 		return 0;
-	sigaction(SIGURG, &mon.old, NULL);
-	free(mon.cores);
+	free(m->cores);
 err_unmap:
 	munmap(rt->map, rt->map_size);
+err_free:
+	free(m);
 	return -err;
 }
 
@@ -691,21 +724,23 @@ err_unmap:
 static void monitor_stop(struct runtime *rt)
 {
 	struct worker *me = self(), *w;
+	struct monitor *m = monitor(rt);
 	unsigned int i, tries, left;
 	struct core *core;
 	uint64_t deadline;
 	struct list *l;
 
-	me->stopper = true;
+	me->may_run = true;
 	preempt_off();
-	exchange(&mon.stopping, 1);
+	exchange(&m->stopping, 1);
+	exchange(&rt->page->stopping, 1);	/* pairs with the fence in worker_thread() */
 	for (i = 0; i < rt->ncores; i++) {
 		core = &rt->cores[i];
 		core_lock(core);
 		while (!list_empty(&mcore(core)->standby)) {
 			l = mcore(core)->standby.next;
 			w = container_of(l, struct mworker, node)->w;
-			w->stopper = true;	/* it has no task, it may leave */
+			w->may_run = true;	/* it has no task, it may leave */
 			make_running(core, w);
 			futex_wake(&w->wp->state, 1);
 		}
@@ -718,7 +753,7 @@ static void monitor_stop(struct runtime *rt)
 			char c;
 
 			w = load_acquire(&rt->workers[i]);
-			if (!w || w == me || load(&w->stopper) || load_acquire(&w->gone))
+			if (!w || load(&w->may_run) || load_acquire(&w->gone) || load(&w->wp->taskless))
 				continue;
 			state = read_state(w);
 			if (state == GK_W_STOPPED || state == GK_W_READY || state == GK_W_HELD || state == GK_W_DEAD)
@@ -731,25 +766,33 @@ static void monitor_stop(struct runtime *rt)
 		if (!left && tries)
 			break;
 		deadline = now_ns() + 100000;
-		futex_wait(&mon.quit, 0, &deadline);
+		futex_wait(&m->quit, 0, &deadline);
 	}
 	preempt_on();
 }
 
+static void monitor_quit(struct runtime *rt)
+{
+	struct monitor *m = monitor(rt);
+
+	exchange(&m->quit, 1);
+	futex_wake(&m->quit, 1);
+	exchange(&m->asleep, 0);
+	futex_wake(&m->asleep, 1);
+	pthread_join(m->thread, NULL);
+}
+
 static void monitor_finish(struct runtime *rt)
 {
+	struct monitor *m = monitor(rt);
 	unsigned int i;
 
-	store_release(&mon.quit, 1);
-	futex_wake(&mon.quit, 1);
-	exchange(&mon.asleep, 0);
-	futex_wake(&mon.asleep, 1);
-	pthread_join(mon.thread, NULL);
-	sigaction(SIGURG, &mon.old, NULL);
-	for (i = 0; i < rt->max_workers && rt->workers[i]; i++)
-		free(rt->workers[i]->backend);
-	free(mon.cores);
+	for (i = 0; i < rt->max_workers; i++)
+		if (rt->workers[i])
+			free(rt->workers[i]->backend);
+	free(m->cores);
 	munmap(rt->map, rt->map_size);
+	free(m);
 }
 
 const struct backend gk_backend_monitor = {
@@ -764,5 +807,6 @@ const struct backend gk_backend_monitor = {
 	.pull = monitor_pull,
 	.exit = monitor_exit,
 	.stop = monitor_stop,
+	.quit = monitor_quit,
 	.finish = monitor_finish,
 };

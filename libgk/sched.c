@@ -33,7 +33,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
-__thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec")));
+__thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used));
 
 void futex_wait(uint32_t *p, uint32_t v, const uint64_t *deadline)
 {
@@ -70,31 +70,44 @@ void lock_slow(uint32_t *l)
  *
  * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the process
  * fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
+ *
+ * Returns false if the runtime was stopped, maybe with the holder inside, and the worker has no task and is to leave.
  */
-void word_wait(struct worker *w)
+bool word_wait(struct worker *w)
 {
 	struct core *core = w->core;
 	uint32_t *word = &w->cp->word, v;
+	int err = *w->errno_location;
 
 	w->inside_waits++;
 	add_fetch(&core->word_waiters, 1);
 	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-	while ((v = load(word)) || !cas(word, 0, w->id + 1))
+	while ((v = load(word)) || !cas(word, 0, w->id + 1)) {
+		if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
+			add_fetch(&core->word_waiters, -1);
+			return false;
+		}
 		if (v)
 			futex_wait(word, v, NULL);
+	}
 	add_fetch(&core->word_waiters, -1);
+	*w->errno_location = err;
+	return true;
 }
 
 void word_wake(struct worker *w)
 {
+	int err = *w->errno_location;
+
 	futex_wake(&w->cp->word, 1);
+	*w->errno_location = err;
 }
 
 /*
  * The worker's page does not say what it should: the monitor took it for blocked, or gk.ko moved it to another core while its task was
  * preempted. Gives the word up and takes the right one.
  */
-void word_retake(struct worker *w)
+bool word_retake(struct worker *w)
 {
 	uint32_t core;
 
@@ -108,17 +121,25 @@ void word_retake(struct worker *w)
 		w->core = &w->rt->cores[core];
 		w->cp = w->core->page;
 		w->expect = (uint64_t)core << 32 | GK_W_RUNNING;
-		if (!cas(&w->cp->word, 0, w->id + 1))
-			word_wait(w);
+		if (!cas(&w->cp->word, 0, w->id + 1) && !word_wait(w))
+			return false;
 	} while (load((uint64_t *)w->wp) != w->expect);
+	return true;
 }
 
-static void enter_loop(struct worker *w)
+/* The worker's own loop goes inside. Returns false, outside, when the runtime was stopped. */
+static bool enter_loop(struct worker *w)
 {
-	if (unlikely(!cas(&w->cp->word, 0, w->id + 1)))
-		word_wait(w);
-	if (unlikely(load((uint64_t *)w->wp) != w->expect))
-		word_retake(w);
+	touch_stack();
+	if (unlikely(!cas(&w->cp->word, 0, w->id + 1)) && !word_wait(w))
+		return false;
+	if (unlikely(load((uint64_t *)w->wp) != w->expect) && !word_retake(w))
+		return false;
+	if (unlikely(load(&w->rt->page->stopping))) {
+		leave(w);
+		return false;
+	}
+	return true;
 }
 
 /* ---- queues: all of these are called inside ----------------------------------------------------------------------- */
@@ -219,15 +240,17 @@ static struct gk_task *gq_get(struct core *core)
 	return t;
 }
 
-/* A core other than @core on which nobody runs, or -1. */
-static int idle_core(struct core *core)
+/* A core other than @core, from number @from on, on which nobody runs, or -1. */
+static int idle_core(struct core *core, unsigned int from)
 {
 	struct gk_group_page *page = core->rt->page;
 	unsigned int i, n = (core->rt->ncores + 63) / 64;
 	uint64_t bits;
 
-	for (i = 0; i < n; i++) {
+	for (i = from / 64; i < n; i++) {
 		bits = load(&page->idle[i]);
+		if (i == from / 64)
+			bits &= ~0ull << from % 64;
 		if (core->id / 64 == i)
 			bits &= ~(1ull << core->id % 64);
 		if (bits)
@@ -251,7 +274,7 @@ static inline __attribute__((always_inline)) void push(struct worker *w, struct 
 		w->todo |= TODO_ARM;
 	if (!core->alone) {
 		fence();	/* pairs with the one between idle[] and the look at the rings in the backend */
-		if (idle_core(core) >= 0 && !load(&core->rt->page->searching))
+		if (idle_core(core, 0) >= 0 && !load(&core->rt->page->searching))
 			w->todo |= TODO_WAKE;
 	}
 }
@@ -264,7 +287,7 @@ static __attribute__((noinline)) void push_slow(struct worker *w, struct gk_task
 /* A new task. Where a core is idle it goes there; else it runs next here. */
 void ready_new(struct worker *w, struct gk_task *t)
 {
-	if (w->core->rt->ncores > 1 && idle_core(w->core) >= 0)
+	if (!w->core->alone && idle_core(w->core, 0) >= 0)
 		push_slow(w, t);
 	else
 		ready(w, t, false);
@@ -302,10 +325,13 @@ static inline __attribute__((always_inline)) struct gk_task *pick(struct worker 
 	if (t && (core->streak++ < NEXT_STREAK || load(&cp->q_head) == cp->q_tail)) {
 		core->next = NULL;
 		store(&cp->q_next, 0);
-		return t;
+	} else {
+		core->streak = 0;
+		t = ring_get(core);
 	}
-	core->streak = 0;
-	return ring_get(core);
+	if (load(&cp->urgent) && !queued(w))
+		store(&cp->urgent, 0);
+	return t;
 }
 
 /* The same for a worker's own loop: @turn says that the queue of all goes first. */
@@ -315,11 +341,7 @@ static struct gk_task *pick_any(struct worker *w, bool turn)
 
 	if (!t)
 		t = pick(w);
-	if (!t)
-		t = gq_get(w->core);
-	if (!queued(w))
-		store(&w->cp->urgent, 0);
-	return t;
+	return t ? t : gq_get(w->core);
 }
 
 /* A READY worker has waited longer than any task of the queue. */
@@ -336,6 +358,7 @@ void do_todo(struct worker *w)
 {
 	struct runtime *rt = w->rt;
 	uint32_t todo = w->todo;
+	int err = *w->errno_location;
 	struct gk_task *t, *next;
 	int core;
 
@@ -359,13 +382,13 @@ void do_todo(struct worker *w)
 			task_unmap(t);
 		}
 	}
-	if (todo & TODO_WAKE) {
-		core = idle_core(w->core);
-		if (core >= 0)
-			rt->be->wake(rt, core);
-	}
+	if (todo & TODO_WAKE)
+		/* One that can run nobody, as its workers are all blocked, says so, and the next is tried. */
+		for (core = idle_core(w->core, 0); core >= 0 && !rt->be->wake(rt, core);)
+			core = idle_core(w->core, core + 1);
 	if (todo & TODO_ARM)
 		rt->be->arm(rt, w->core->id);
+	*w->errno_location = err;
 }
 
 /* Takes half of what @from has, into the empty ring of @w's core. Inside. */
@@ -437,8 +460,14 @@ static struct core *search(struct worker *w)
 	for (i = 0; i < rt->ncores && !found; i++)
 		if (&rt->cores[i] != w->core && load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
 			found = &rt->cores[i];
-	/* Full fences on both sides: the backend's look at the rings comes after this. */
+	/* A full fence; the backend's look at the rings, before it lets this worker sleep, comes after it. */
 	exchange(&rt->page->searching, 0);
+	/* Whoever pushed meanwhile woke nobody, and we take from one place only: if more is left, the next one is woken for it. */
+	if (found)
+		for (i = 0; i < rt->ncores; i++)
+			if (load(&rt->page->gq_len) ||
+			    load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
+				w->todo |= TODO_WAKE;
 	return found;
 }
 
@@ -538,8 +567,10 @@ __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum afte
 	fpu_leave(w, prev);
 	if (unlikely(prev->pinned))
 		w->mine = prev;
-	else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && --w->core->turns))
+	else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && w->core->turns)) {
+		w->core->turns--;
 		t = pick(w);
+	}
 	w->prev = prev;
 	set_task(w, t);
 	context_switch(&prev->sp, likely(t) ? t->sp : w->home);
@@ -550,13 +581,24 @@ __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum afte
 	return w;
 }
 
-/* A worker's own loop runs @t. Inside before and after. */
-static __attribute__((noinline)) void run(struct worker *w, struct gk_task *t)
+/* A worker's own loop runs @t. Inside before and after. Returns false, outside, when the runtime was stopped first. */
+static __attribute__((noinline)) bool run(struct worker *w, struct gk_task *t)
 {
+	store(&w->wp->taskless, 0);
+	fence();	/* pairs with the one in the backend's stop(): it finds us with a task, or we see `stopping` */
+	if (unlikely(load(&w->rt->page->stopping))) {
+		store(&w->wp->taskless, 1);
+		leave(w);
+		return false;
+	}
 	set_task(w, t);
 	context_switch(&w->home, t->sp);
 	/* switch_away() set w->task to NULL. */
+	store(&w->wp->taskless, 1);
+	if (w->leaving)
+		return false;
 	finish(w);
+	return true;
 }
 
 /* The first thing that a task executes, inside; the last is never to return. */
@@ -616,7 +658,8 @@ static bool hold(struct worker *w, struct gk_task *t)
 	while (!load_acquire(&t->woken))
 		if (w->rt->be->park(w, GK_PARK_HELD) < 0)
 			return false;
-	enter_loop(w);
+	if (!enter_loop(w))
+		return false;
 	t->woken = 0;
 	w->mine = NULL;
 	return true;
@@ -631,7 +674,9 @@ void worker_loop(struct worker *w)
 	bool turn;
 
 	w->home_fpu = fpu_get();
-	enter_loop(w);
+	store(&w->wp->taskless, 1);
+	if (!enter_loop(w))
+		return;
 	for (;;) {
 		cp = w->cp;
 		if (load(&cp->deadline))
@@ -643,13 +688,13 @@ void worker_loop(struct worker *w)
 		if (load(&cp->running) == 1 && !ready_worker_first(w))
 			t = pick_any(w, turn);
 		while (t) {
-			run(w, t);
-			if (w->leaving)
+			if (!run(w, t))
 				return;
 			t = w->mine;
 			if (t && !hold(w, t))
 				return;
 		}
+		cp = w->cp;
 		if (load(&cp->running) == 1 && !ready_worker_first(w) && queued(w))
 			continue;
 		w->core->parks++;
@@ -657,7 +702,8 @@ void worker_loop(struct worker *w)
 		if (load(&cp->running) == 1 && !load(&cp->nready)) {
 			from = search(w);
 			if (from) {
-				enter_loop(w);
+				if (!enter_loop(w))
+					return;
 				if (from != w->core && !queued(w)) {
 					t = steal(w, from);
 					if (t)
@@ -667,9 +713,8 @@ void worker_loop(struct worker *w)
 			}
 			pull(w);
 		}
-		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0)
+		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0 || !enter_loop(w))
 			return;
-		enter_loop(w);
 	}
 }
 
@@ -686,8 +731,11 @@ int gk_yield(void)
 		return 0;
 	}
 	if (unlikely(w->task->pinned)) {
+		int err = *w->errno_location;
+
 		leave(w);
 		w->rt->be->park(w, GK_PARK_READY);
+		*w->errno_location = err;
 		return 0;
 	}
 	w = switch_away(w, AFTER_READY);

@@ -58,12 +58,13 @@ static char *map(size_t size)
 	return base == MAP_FAILED ? NULL : base;
 }
 
-/* A new chunk: one task for the caller, the rest for all. */
-static struct gk_task *chunk(struct runtime *rt)
+/* A new chunk of stacks, as a list. Outside, and with no lock held: it may take long, and its worker may be preempted. */
+struct gk_task *stacks_map(struct runtime *rt)
 {
 	size_t each = STACK_SIZE;	/* the guard is its lowest page */
-	struct gk_task *t, *first = NULL, *last = NULL;
 	char *base = map(CHUNK * each);
+	struct gk_task *t, *first = NULL;
+	int err = errno;
 	unsigned int i;
 
 	if (!base)
@@ -77,46 +78,107 @@ static struct gk_task *chunk(struct runtime *rt)
 		t->pooled = true;
 		t->next = first;
 		first = t;
-		if (!last)
-			last = t;
 	}
-	t = first;
-	lock(&rt->stacks_lock);
-	last->next = rt->stacks;
-	rt->stacks = first->next;
-	unlock(&rt->stacks_lock);
-	return t;
+	t->chunk = base;
+	do
+		t->next_chunk = load(&rt->chunks);
+	while (!cas(&rt->chunks, t->next_chunk, t));
+	errno = err;
+	return first;
 
 err_unmap:
 	munmap(base, CHUNK * each);
+	errno = err;
 	return NULL;
 }
 
-struct gk_task *task_alloc(size_t size)
+/* All of them: no worker is left. */
+void stacks_unmap(struct runtime *rt)
 {
-	struct runtime *rt = gk_rt;
+	struct gk_task *t, *next;
+
+	for (t = rt->chunks; t; t = next) {
+		next = t->next_chunk;
+		munmap(t->chunk, CHUNK * (size_t)STACK_SIZE);
+	}
+}
+
+static struct gk_task *map_one(size_t size)
+{
 	struct gk_task *t;
+	int err = errno;
 	char *base;
 
-	if (size == STACK_SIZE) {
-		lock(&rt->stacks_lock);
-		t = rt->stacks;
-		if (t)
-			rt->stacks = t->next;
-		unlock(&rt->stacks_lock);
-		return t ? t : chunk(rt);
-	}
 	size = (size + PAGE - 1) & ~(PAGE - 1);
 	base = map(size + PAGE);
 	if (!base)
 		return NULL;
 	if (guard(base)) {
 		munmap(base, size + PAGE);
+		errno = err;
 		return NULL;
 	}
 	t = place(base, size, 0);
 	t->pooled = false;
+	errno = err;
 	return t;
+}
+
+/* A stack of the default size, without system calls, or NULL. Inside. */
+static struct gk_task *pool_get(struct worker *w)
+{
+	struct core *core = w->core;
+	struct runtime *rt = w->rt;
+	struct gk_task *t;
+
+	if (unlikely(!core->free) && load(&rt->stacks)) {
+		lock(&rt->stacks_lock);
+		while (core->nfree < KEEP && (t = rt->stacks)) {
+			store(&rt->stacks, t->next);
+			t->next = core->free;
+			core->free = t;
+			core->nfree++;
+		}
+		unlock(&rt->stacks_lock);
+	}
+	t = core->free;
+	if (likely(t)) {
+		core->free = t->next;
+		core->nfree--;
+	}
+	return t;
+}
+
+/* Goes inside with a new task in *task. NULL, and outside: there is no task to call it (-EPERM), or no memory (-ENOMEM), in *err. */
+struct worker *task_get(size_t size, struct gk_task **task, int *err)
+{
+	struct worker *w = enter();
+	struct gk_task *t = NULL, *rest;
+
+	*err = -EPERM;
+	if (unlikely(!w))
+		return NULL;
+	if (likely(size == STACK_SIZE))
+		t = pool_get(w);
+	if (unlikely(!t)) {
+		leave(w);
+		t = size == STACK_SIZE ? stacks_map(gk_rt) : map_one(size);
+		*err = -ENOMEM;
+		if (!t)
+			return NULL;
+		rest = t->pooled ? t->next : NULL;
+		w = enter();
+		while (rest) {
+			struct gk_task *next = rest->next;
+
+			rest->next = w->core->free;
+			w->core->free = rest;
+			w->core->nfree++;
+			rest = next;
+		}
+	}
+	*task = t;
+	return w;
 }
 
 void task_free(struct worker *w, struct gk_task *t)
@@ -141,7 +203,7 @@ void task_free(struct worker *w, struct gk_task *t)
 		t = core->free;
 		core->free = t->next;
 		t->next = core->rt->stacks;
-		core->rt->stacks = t;
+		store(&core->rt->stacks, t);
 	}
 	unlock(&core->rt->stacks_lock);
 	core->nfree -= KEEP;
@@ -188,12 +250,22 @@ void stack_fault_handler(void)
 	sigaction(SIGBUS, &sa, &old_bus);
 }
 
-/* A stack for signal handlers, of the calling worker. It is left to the thread's end. */
-void stack_altstack(void)
+/* A stack for signal handlers, of the calling worker. */
+void stack_alt_on(struct worker *w)
 {
 	stack_t ss = { .ss_size = ALT_SIZE + sysconf(_SC_MINSIGSTKSZ) };
 
-	ss.ss_sp = map(ss.ss_size);
+	ss.ss_sp = w->alt = map(ss.ss_size);
+	w->alt_size = ss.ss_size;
 	if (ss.ss_sp)
 		sigaltstack(&ss, NULL);
+}
+
+void stack_alt_off(struct worker *w)
+{
+	stack_t ss = { .ss_flags = SS_DISABLE };
+
+	sigaltstack(&ss, NULL);
+	if (w->alt)
+		munmap(w->alt, w->alt_size);
 }

@@ -50,9 +50,15 @@ int gk_mutex_trylock(gk_mutex *m)
 {
 	struct gk_task *t = gk_self();
 
+	uintptr_t owner;
+
 	if (!t)
 		return -EPERM;
-	return cas(word_of(m), 0, (uintptr_t)t) ? 0 : -EBUSY;
+	/* Marked, but nobody's: between an unlock and the one that it woke. */
+	do
+		owner = load(word_of(m));
+	while (!(owner & ~WAITED) && !cas(word_of(m), owner, (uintptr_t)t | owner));
+	return owner & ~WAITED ? -EBUSY : 0;
 }
 
 int gk_mutex_lock(gk_mutex *m)
@@ -106,6 +112,19 @@ int gk_mutex_unlock(gk_mutex *m)
 	w = enter();
 	lock(&m->waiters.lock);
 	first = waiters_get(&m->waiters);
+	if (!first || !m->waiters.first) {
+		/* Nobody is left to be marked for. The last store is the one that gives it up: then another may free the mutex. */
+		if (!first || now_ns() - first->waiting_since <= STARVED_NS) {
+			if (first)
+				first->result = 1;
+			store(word_of(m), (uintptr_t)t);
+			unlock(&m->waiters.lock);
+			if (first)
+				ready(w, first, true);
+			leave(w);
+			return gk_mutex_unlock(m);
+		}
+	}
 	if (first && now_ns() - first->waiting_since > STARVED_NS) {
 		first->result = 0;
 		store_release(word_of(m), (uintptr_t)first | (m->waiters.first ? WAITED : 0));
@@ -122,12 +141,20 @@ int gk_mutex_unlock(gk_mutex *m)
 	return 0;
 }
 
+/* Faults it in for writing: inside, nothing may fault. */
+static void touch(gk_wg *wg)
+{
+	__atomic_fetch_or(&wg->waiters.pad, 0, __ATOMIC_RELAXED);
+}
+
 int gk_wg_add(gk_wg *wg, int64_t n)
 {
 	struct gk_task *t = NULL, *next;
-	struct worker *w = enter();
+	struct worker *w;
 	int64_t count;
 
+	touch(wg);
+	w = enter();
 	if (!w)
 		return -EPERM;
 	lock(&wg->waiters.lock);
@@ -157,8 +184,10 @@ int gk_wg_done(gk_wg *wg)
 
 int gk_wg_wait(gk_wg *wg)
 {
-	struct worker *w = enter();
+	struct worker *w;
 
+	touch(wg);
+	w = enter();
 	if (!w)
 		return -EPERM;
 	lock(&wg->waiters.lock);

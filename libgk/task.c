@@ -3,7 +3,8 @@
  * task.c - tasks: start, join, names.
  *
  * A task's struct lies at the top of its own stack, so that a switch touches one page. It is given back when the task has
- * ended and its handle has been given up, whichever comes last; `lock` decides which that is.
+ * ended and its handle has been given up, whichever comes last. `lock` decides which that is: a joiner that comes before the end
+ * gives the handle up there and then (`joiner`), one that comes after it frees the task itself (`ended`).
  */
 #include <string.h>
 
@@ -12,17 +13,17 @@
 #define STACK_MIN	(16u << 10)
 #define STACK_MAX	(1ul << 30)
 
-void task_init(struct worker *w, struct gk_task *t, const struct gk_attr *attr, void (*fn)(void *), void *arg)
+void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*fn)(void *), void *arg)
 {
 	struct core *core = w->core;
 
 	t->sp = context_make(t, task_entry);
-	t->fpu_own = attr && attr->flags & GK_FPU;
+	t->fpu_own = flags & GK_FPU;
 	t->fpu_differs = false;
 	t->after = AFTER_NONE;
 	t->err = 0;
 	t->pinned = NULL;
-	t->pins = attr && attr->flags & GK_PINNED;
+	t->pins = !!(flags & GK_PINNED);
 	t->woken = 0;
 	t->lock = 0;
 	t->joiner = NULL;
@@ -40,36 +41,27 @@ int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), 
 {
 	size_t size = attr && attr->stack_size ? attr->stack_size : STACK_SIZE;
 	char name[sizeof(((struct gk_task *)NULL)->name)] = "";
-	struct gk_task *t = NULL;
+	unsigned int flags;
+	struct gk_task *t;
 	struct worker *w;
+	int err;
 
 	if (!fn || size < STACK_MIN || size > STACK_MAX || (attr && attr->flags & ~(GK_PINNED | GK_FPU)))
 		return -EINVAL;
+	flags = attr ? attr->flags : 0;
 	if (attr && attr->name)
 		strncpy(name, attr->name, sizeof(name) - 1);
-	w = enter();
+	w = task_get(size, &t, &err);
 	if (!w)
-		return -EPERM;
-	if (size == STACK_SIZE && w->core->free) {
-		t = w->core->free;
-		w->core->free = t->next;
-		w->core->nfree--;
-	} else {
-		leave(w);
-		t = task_alloc(size);
-		if (!t)
-			return -ENOMEM;
-		w = enter();
-	}
-	task_init(w, t, attr, fn, arg);
+		return err;
+	task_init(w, t, flags, fn, arg);
 	if (name[0])
 		memcpy(t->name, name, sizeof(name));
-	if (task)
-		*task = t;
-	else
-		t->detached = true;
+	t->detached = !task;
 	ready_new(w, t);
 	leave(w);
+	if (task)
+		*task = t;
 	return 0;
 }
 
@@ -154,7 +146,16 @@ const char *gk_name(void)
 	return t ? t->name : NULL;
 }
 
-int *gk_errno_location(void)
+/* The compiler must not see that this only calls a const function: it would make it const, too, and keep its result. */
+#ifdef __clang__
+__attribute__((noinline)) int *gk_errno_location(void)
+{
+	__asm__ __volatile__("" ::: "memory");
+	return __errno_location();
+}
+#else
+__attribute__((noipa)) int *gk_errno_location(void)
 {
 	return __errno_location();
 }
+#endif

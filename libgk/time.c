@@ -204,20 +204,22 @@ gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg)
 {
 	uint64_t now = now_ns();
 	struct gk_timer *timer;
+	struct gk_task *t;
 	struct worker *w;
+	int err;
 
 	if (!gk_self() || !fn)
 		return NULL;
 	timer = calloc(1, sizeof(*timer));
 	if (!timer)
 		return NULL;
-	timer->task = task_alloc(STACK_SIZE);
-	if (!timer->task) {
+	w = task_get(STACK_SIZE, &t, &err);
+	if (!w) {
 		free(timer);
 		return NULL;
 	}
-	w = enter();
-	task_init(w, timer->task, NULL, fn, arg);
+	timer->task = t;
+	task_init(w, t, 0, fn, arg);
 	timer->task->detached = true;
 	timer->node.when = ns > UINT64_MAX - now ? UINT64_MAX : now + ns + !ns;
 	timer->node.expire = timer_expired;

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -209,24 +210,34 @@ static void *worker_thread(void *arg)
 {
 	struct worker *w = arg;
 	struct runtime *rt = w->rt;
+	struct core *core = w->core;
 	int err;
 
 	gk_worker_self = w;
 	w->errno_location = &errno;
 	w->tid = syscall(SYS_gettid);
 	w->seed = w->tid;
-	stack_altstack();
+	stack_alt_on(w);
 	err = rt->be->enter(w, w->core->id);
-	__atomic_sub_fetch(&w->core->starting, 1, __ATOMIC_SEQ_CST);
 	if (!err) {
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
 		store_release(&rt->workers[w->id], w);
-		worker_loop(w);
+		fence();	/* pairs with the one in the backend's stop(): it finds us, or we see `stopping` */
+		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
+		if (!load(&rt->page->stopping))
+			worker_loop(w);
 		rt->be->exit(w);
-	} else if (err != -ESHUTDOWN) {
-		say("a worker could not start: %s", strerror(-err));
+	} else {
+		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
+		if (err != -ESHUTDOWN)
+			say("a worker could not start: %s", strerror(-err));
 	}
-	store_release(&w->gone, 1);
+	gk_worker_self = NULL;
+	stack_alt_off(w);
+	if (err)
+		free(w);
+	else
+		store_release(&w->gone, 1);
 	__atomic_sub_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
 	futex_wake(&rt->nthreads, INT32_MAX);
 	return NULL;
@@ -267,8 +278,8 @@ static int worker_start(struct runtime *rt, struct core *core)
 	return -err;
 }
 
-/* A core has no standby worker left: makes one, or more where many are in use. */
-static void grow(struct runtime *rt, struct core *core)
+/* A core has no standby worker left: makes one, or more where many are in use. Returns false if it should be asked again soon. */
+static bool grow(struct runtime *rt, struct core *core)
 {
 	uint32_t n = load(&rt->nthreads), batch = 1 + n / rt->ncores / 8;
 	bool starved = !load(&core->page->running) && (load(&core->page->q_head) != load(&core->page->q_tail) ||
@@ -276,17 +287,17 @@ static void grow(struct runtime *rt, struct core *core)
 	int err;
 
 	if (load(&core->page->nstandby) || load(&core->starting))
-		return;
+		return true;
 	if (n >= rt->max_workers) {
 		if (starved && !rt->reported) {
 			rt->reported = true;
 			say("all %u workers (GK_WORKERS) are blocked while tasks wait; they wait on until one comes back", n);
 		}
-		return;
+		return true;
 	}
 	if (n >= rt->soft_workers) {
 		if (!starved)
-			return;
+			return true;
 		batch = 1;
 	}
 	if (batch > 8)
@@ -299,20 +310,24 @@ static void grow(struct runtime *rt, struct core *core)
 			rt->reported = true;
 			say("no more workers than %u: pthread_create: %s", load(&rt->nthreads), strerror(-err));
 		}
-		return;
+		return false;
 	}
+	return true;
 }
 
 static void manage(struct runtime *rt)
 {
-	uint64_t n;
+	struct pollfd p = { .fd = rt->manager_fd, .events = POLLIN };
+	bool again = false;
 	unsigned int i;
+	uint64_t n;
 
 	while (!load_acquire(&rt->main_done)) {
-		if (read(rt->manager_fd, &n, sizeof(n)) < 0 && errno != EINTR)
+		if (poll(&p, 1, again ? 10 : -1) > 0 && read(rt->manager_fd, &n, sizeof(n)) < 0 && errno != EINTR)
 			die("the manager's eventfd: %s", strerror(errno));
+		again = false;
 		for (i = 0; i < rt->ncores && !load_acquire(&rt->main_done); i++)
-			grow(rt, &rt->cores[i]);
+			again |= !grow(rt, &rt->cores[i]);
 	}
 }
 
@@ -323,14 +338,18 @@ void main_finish(struct worker *w, int result)
 {
 	struct runtime *rt = w->rt;
 	uint64_t one = 1;
+	unsigned int i;
 
 	rt->result = result;
 	/* After this no other worker runs, and one may have been stopped inside: nothing goes inside any more. */
 	rt->be->stop(rt);
+	for (i = 0; i < rt->ncores; i++)
+		futex_wake(&rt->cores[i].page->word, INT32_MAX);
 	store_release(&rt->main_done, 1);
 	if (write(rt->manager_fd, &one, sizeof(one)) < 0)
 		die("the manager's eventfd: %s", strerror(errno));
 	w = self();
+	store(&w->wp->taskless, 1);
 	w->leaving = true;
 	w->prev = NULL;
 	w->task = NULL;
@@ -374,8 +393,9 @@ static bool all_gone(struct runtime *rt)
 		for (i = 0; i < rt->max_workers; i++) {
 			struct worker *w = load_acquire(&rt->workers[i]);
 
-			wait |= w && !load_acquire(&w->gone) &&
-				(load(&w->wp->state) == GK_W_RUNNING || load(&w->wp->state) == GK_W_STANDBY);
+			/* A pinned task's worker is HELD with it. */
+			wait |= w && !load_acquire(&w->gone) && load(&w->wp->taskless) &&
+				load(&w->wp->state) != GK_W_HELD && load(&w->wp->state) != GK_W_STOPPED;
 		}
 		for (i = 0; i < rt->ncores; i++)
 			wait |= load(&rt->cores[i].starting);
@@ -397,6 +417,7 @@ static void runtime_free(struct runtime *rt)
 			free(rt->workers[i]);
 	free(rt->workers);
 	free(rt->cores);
+	stacks_unmap(rt);
 	if (rt->manager_fd >= 0)
 		close(rt->manager_fd);
 	free(rt);
@@ -408,6 +429,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	struct runtime *rt;
 	unsigned int i;
 	int err, result;
+	bool gone;
 
 	if (!fn)
 		return -EINVAL;
@@ -441,11 +463,12 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	gk_rt = rt;
 	pthread_once(&once, runtime_once);
 
-	rt->main = task_alloc(STACK_SIZE);
+	rt->main = stacks_map(rt);
 	if (!rt->main) {
 		err = -ENOMEM;
-		goto err_finish;
+		goto err_quit;
 	}
+	rt->stacks = rt->main->next;
 	memset(rt->main, 0, offsetof(struct gk_task, stack));
 	rt->main->sp = context_make(rt->main, task_entry);
 	rt->main->fn = main_task;
@@ -457,9 +480,10 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	for (i = 0; i < 2 * rt->ncores; i++) {
 		err = worker_start(rt, &rt->cores[i % rt->ncores]);
 		if (err) {
+			if (!i)
+				goto err_quit;
+			/* The main task may run already. A core without a worker asks for one when it has work. */
 			say("pthread_create: %s", strerror(-err));
-			if (i < rt->ncores)
-				exit(EXIT_FAILURE);	/* some may run the main task already */
 			break;
 		}
 	}
@@ -467,15 +491,18 @@ int gk_run(int (*fn)(void *arg), void *arg)
 
 	result = rt->result;
 	gk_rt = NULL;
-	if (all_gone(rt)) {
+	gone = all_gone(rt);
+	rt->be->quit(rt);
+	if (gone) {
 		rt->be->finish(rt);
 		runtime_free(rt);
 	}
 	store_release(&busy, 0);
 	return result;
 
-err_finish:
+err_quit:
 	gk_rt = NULL;
+	rt->be->quit(rt);
 	rt->be->finish(rt);
 err_free:
 	runtime_free(rt);

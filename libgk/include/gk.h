@@ -33,7 +33,8 @@ int *gk_errno_location(void);
 
 /*
  * Starts the runtime, runs fn(arg) as the main task and returns what it returned. When the main task returns, no other
- * task executes another instruction, as in Go; their memory is not given back. Called from a plain thread, one at a time; -EBUSY if
+ * task executes another instruction, as in Go. One that was in the middle of malloc() or printf() keeps that lock for ever: so the program
+ * should end soon after, by _exit() or quick_exit() if tasks were left running; their memory is not given back. Called from a plain thread, one at a time; -EBUSY if
  * a runtime runs already, -EPERM from a task, -ENOSYS if GK_KMOD=require and the module is not there, -ENOMEM, -EAGAIN if
  * threads cannot be started, -EINVAL for a bad GK_ variable.
  *
@@ -116,7 +117,8 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap);
 int gk_chan_free(gk_chan *chan);
 
 /*
- * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting.
+ * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting; -ENOMEM for an
+ * element of more than 64 bytes.
  * On a NULL channel waits for ever. Waiting senders are served first come, first served.
  */
 int gk_chan_send(gk_chan *chan, const void *elem);

@@ -243,7 +243,9 @@ struct gk_worker_page {
 	/* written by the library */
 	__u64 switches;			/* changes whenever the worker takes up another task */
 	__u64 cookie;			/* the task it has, for tools */
-	__u64 pad2[6];
+	__u32 taskless;			/* not 0: it has none, and looks at `stopping` after it clears this: GK_IOC_STOP spares it */
+	__u32 pad1;
+	__u64 pad2[5];
 };
 
 #endif /* _UAPI_LINUX_GK_H */

@@ -72,6 +72,13 @@ static inline void fpu_set(const struct fpu *fpu)
  * miss the return predictor every time. The caller is built with a frame pointer, so that what is pushed here does
  * not disturb its call frame information; rbx and r12 to r15 are the compiler's to save, where it uses them.
  */
+#ifdef __AVX512F__
+#define AVX512_CLOBBERS , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", \
+	"xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#else
+#define AVX512_CLOBBERS
+#endif
+
 static inline void context_switch(void **save, void *to)
 {
 	__asm__ __volatile__("pushq %%rbp\n\t"
@@ -88,7 +95,7 @@ static inline void context_switch(void **save, void *to)
 			     :
 			     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc",
 			       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-			       "xmm12", "xmm13", "xmm14", "xmm15");
+			       "xmm12", "xmm13", "xmm14", "xmm15" AVX512_CLOBBERS);
 }
 
 /* A context that will call @entry, which never returns, on the stack that ends at @top. */
