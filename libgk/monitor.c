@@ -345,6 +345,8 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	core_lock(core);
 	if (load(&monitor(rt)->stopping)) {
 		core_unlock(core);
+		w->backend = NULL;
+		free(mw);
 		return -ESHUTDOWN;
 	}
 	w->may_run = false;

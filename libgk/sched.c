@@ -674,7 +674,6 @@ void worker_loop(struct worker *w)
 	bool turn;
 
 	w->home_fpu = fpu_get();
-	store(&w->wp->taskless, 1);
 	if (!enter_loop(w))
 		return;
 	for (;;) {

@@ -221,6 +221,7 @@ static void *worker_thread(void *arg)
 	err = rt->be->enter(w, w->core->id);
 	if (!err) {
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
+		store(&w->wp->taskless, 1);
 		store_release(&rt->workers[w->id], w);
 		fence();	/* pairs with the one in the backend's stop(): it finds us, or we see `stopping` */
 		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
@@ -345,11 +346,11 @@ void main_finish(struct worker *w, int result)
 	rt->be->stop(rt);
 	for (i = 0; i < rt->ncores; i++)
 		futex_wake(&rt->cores[i].page->word, INT32_MAX);
+	w = self();
+	store(&w->wp->taskless, 1);
 	store_release(&rt->main_done, 1);
 	if (write(rt->manager_fd, &one, sizeof(one)) < 0)
 		die("the manager's eventfd: %s", strerror(errno));
-	w = self();
-	store(&w->wp->taskless, 1);
 	w->leaving = true;
 	w->prev = NULL;
 	w->task = NULL;
@@ -379,30 +380,27 @@ static void runtime_once(void)
 	stack_fault_handler();
 }
 
-/* Workers without a task are on their way out. Returns true when all have gone; one that is in a task never goes. */
+/* Waits until all workers have gone. Returns false if one never will, as it is in a task. */
 static bool all_gone(struct runtime *rt)
 {
 	unsigned int i, tries, n;
+	uint64_t deadline;
 
 	for (tries = 0; tries < 100; tries++) {
-		bool wait = false;
-
 		n = load(&rt->nthreads);
 		if (!n)
 			return true;
 		for (i = 0; i < rt->max_workers; i++) {
 			struct worker *w = load_acquire(&rt->workers[i]);
 
+			if (!w || load_acquire(&w->gone))
+				continue;
 			/* A pinned task's worker is HELD with it. */
-			wait |= w && !load_acquire(&w->gone) && load(&w->wp->taskless) &&
-				load(&w->wp->state) != GK_W_HELD && load(&w->wp->state) != GK_W_STOPPED;
+			if (!load(&w->wp->taskless) || load(&w->wp->state) == GK_W_HELD ||
+			    load(&w->wp->state) == GK_W_STOPPED)
+				return false;
 		}
-		for (i = 0; i < rt->ncores; i++)
-			wait |= load(&rt->cores[i].starting);
-		if (!wait)
-			return false;
-		uint64_t deadline = now_ns() + 10000000;
-
+		deadline = now_ns() + 10000000;
 		futex_wait(&rt->nthreads, n, &deadline);
 	}
 	return false;

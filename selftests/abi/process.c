@@ -257,10 +257,15 @@ TEST(fork_by_a_worker)
 {
 	struct gk_enter e = { .size = sizeof(e) };
 	struct rig r, mine;
+	cpu_set_t set;
 	int status;
 	pid_t pid;
 
 	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	/* On its core's CPU: elsewhere it would be a stray, and count as BLOCKED. */
+	CPU_ZERO(&set);
+	CPU_SET(r.cpu[0], &set);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
 	ASSERT_EQ(0, rig_call(&r, GK_IOC_ENTER, (uintptr_t)&e));
 	pid = fork();
 	if (!pid) {

@@ -330,6 +330,45 @@ static volatile unsigned int blocker_id;
 static bool by_sleep;
 static unsigned int turns;
 
+/* The threads' pairs once more, as workers that both run. */
+static void *raw_blocker_beside(void *arg)
+{
+	void *ret;
+
+	enter();
+	while (READ_ONCE(((struct gk_group_page *)map)->nworkers) != 2)
+		nap(1000000);
+	ret = blocker(arg);
+	ioctl(fd, GK_IOC_EXIT, 0);
+	return ret;
+}
+
+static void *raw_runnable(void *arg)
+{
+	void *ret;
+
+	enter();
+	ret = runnable(arg);
+	ioctl(fd, GK_IOC_EXIT, 0);
+	return ret;
+}
+
+static void *raw_sleeper(void *arg)
+{
+	enter();
+	sleeper(arg);
+	ioctl(fd, GK_IOC_EXIT, 0);
+	return NULL;
+}
+
+static void *raw_spinner(void *arg)
+{
+	enter();
+	spinner(arg);
+	ioctl(fd, GK_IOC_EXIT, 0);
+	return NULL;
+}
+
 /* Blocks while a task is queued; comes back when the other has parked, by a grant. */
 static void *raw_blocker(void *arg)
 {
@@ -640,6 +679,16 @@ int main(int argc, char **argv)
 	}
 
 	puts("\ngk.ko, by the raw ABI");
+	group(0, NSEC);
+	both(raw_runnable, raw_blocker_beside);
+	group_end();
+	show("  read() that blocks to the first of a worker that runs beside", &first);
+	group(0, NSEC);
+	both(raw_spinner, raw_sleeper);
+	group_end();
+	show("  a hog preempted by a worker that slept: gap", &first);
+	show("    its last to the woken worker's first", &second);
+	show("    that one's next sleep to the hog's next", &third);
 	block_and_grant(N);
 	show("  read() that blocks to the next STANDBY's first", &first);
 	show("  grant (PARK_STANDBY) to the READY worker's first", &second);
@@ -657,6 +706,8 @@ int main(int argc, char **argv)
 	show("    its last to the STANDBY's first", &second);
 	show("    that one's PARK_STANDBY to the hog's next", &third);
 
+	if (getenv("GK_BENCH_SHORT"))
+		return 0;
 	puts("\nlibgk");
 	setenv("GK_CORES", "1", 1);
 	reset();

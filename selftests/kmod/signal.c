@@ -46,16 +46,33 @@ static void reader(struct rig_worker *w)
 		atomic_fetch_add(&w->beats, 1);
 }
 
-/* Rule 8: the handler runs while the worker is READY, and afterwards it is parked again without its grant. */
+static void on_nudge(int sig)
+{
+	(void)sig;
+}
+
+static bool parked_ready(struct rig_worker *w)
+{
+	return rig_state(w) == GK_W_READY && rig_task_state(w->tid) == 'S';
+}
+
+/*
+ * Rule 8: the handler runs while the worker is READY, and afterwards it is parked again without its grant.
+ *
+ * The module gives a handler some 100 us. A guest whose processor is taken away for longer may not come to its first
+ * instruction in that time: then the worker is parked inside the handler, and another signal gives it as much again.
+ */
 TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 {
-	unsigned long n, count = rig_count(0) ?: 200;
+	struct sigaction nudge = { .sa_handler = on_nudge, .sa_flags = SA_RESTART };
+	unsigned long n, nudges = 0, count = rig_count(0) ?: 200;
 	struct rig_worker *a, *h;
 	struct gk_core_page *c;
 	struct rig r;
 	int fd[2];
 
 	catch(SIGUSR1);
+	ASSERT_EQ(0, sigaction(SIGUSR2, &nudge, NULL));
 	ASSERT_EQ(0, pipe(fd));
 	ASSERT_EQ(0, rig_open(&r, &plain));
 	c = rig_core(&r, 0);
@@ -65,28 +82,38 @@ TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	ASSERT_EQ(1, write(fd[1], "x", 1));
-	ASSERT_STATE(a, GK_W_READY);
-	ASSERT_TRUE(RIG_WAIT(rig_task_state(a->tid) == 'S'));
+	ASSERT_TRUE(RIG_WAIT(parked_ready(a)));
 	for (n = 1; n <= count; n++) {
 		ASSERT_EQ(0, pthread_kill(a->thread, SIGUSR1));
-		ASSERT_TRUE(RIG_WAIT(atomic_load(&handled) == n)) TH_LOG("signal %lu", n);
-		/* Now, and not only when its turn came at the end of the hog's slice. */
+		ASSERT_TRUE(RIG_WAIT(({
+			/* The hog's slice begins anew, so that no grant comes from its end. */
+			WRITE_ONCE(rig_wp(h)->switches, rig_wp(h)->switches + 1);
+			if (parked_ready(a) && atomic_load(&handled) != n) {
+				nudges++;
+				pthread_kill(a->thread, SIGUSR2);
+			}
+			atomic_load(&handled) == n;
+		}))) TH_LOG("signal %lu", n);
+		/* Now, and not only when its turn came. */
 		ASSERT_EQ(0, rig_wp(a)->grants) TH_LOG("signal %lu was handled after a grant", n);
 		ASSERT_EQ(a->tid, atomic_load(&handler_tid));
 		/* parked again: asleep, READY, and it stays so */
-		ASSERT_TRUE(RIG_WAIT(rig_state(a) == GK_W_READY && rig_task_state(a->tid) == 'S'))
+		ASSERT_TRUE(RIG_WAIT(parked_ready(a)))
 			TH_LOG("signal %lu: %s, %c", n, state_name(rig_state(a)), rig_task_state(a->tid));
 		ASSERT_TRUE(rig_is_still(a, 2));
 	}
-	EXPECT_LE(1, c->signals);
+	if (nudges)
+		TH_LOG("%lu signals, %lu nudges", count, nudges);
+	EXPECT_LE(count, c->signals);
 	EXPECT_EQ(0, rig_wp(a)->grants);
 	EXPECT_TRUE(rig_wait_beats(h, 1000));
 	EXPECT_EQ(GK_W_RUNNING, rig_state(h));
 	/* It did not spin on its way: what it burned is a small part of what the hog had. */
 	EXPECT_LT(rig_cpu_time(a), rig_cpu_time(h));
+	EXPECT_EQ(0, rig_wp(a)->grants);
 	atomic_store(&h->stop, 1);
+	EXPECT_TRUE(RIG_WAIT(rig_wp(a)->grants == 1));
 	EXPECT_TRUE(rig_wait_beats(a, 1));
-	EXPECT_EQ(1, rig_wp(a)->grants);
 	rig_close(&r);
 }
 
@@ -429,47 +456,52 @@ TEST(a_worker_stopped_by_a_tracer_is_a_block)
 /* A tracer stops a parked worker and lets it go: it is still parked. */
 TEST(a_parked_worker_can_be_traced)
 {
-	struct rig_worker *h, *a;
 	int in[2], out[2], fd[2], status, i;
+	struct rig_worker *h, *a;
+	pid_t pid, tid = 0;
 	struct rig r;
-	pid_t pid, tid;
 
 	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, pipe(in));
+	ASSERT_EQ(0, pipe(out));
 	ASSERT_EQ(0, rig_open(&r, &plain));
 	a = rig_spawn(&r, 0, reader, fd);
 	ASSERT_NE(NULL, a);
 	ASSERT_STATE(a, GK_W_BLOCKED);
-	h = rig_spawn(&r, 0, rig_hog, NULL);
-	ASSERT_NE(NULL, h);
-	ASSERT_EQ(1, write(fd[1], "x", 1));
-	ASSERT_STATE(a, GK_W_READY);
 	tid = a->tid;
-	for (i = 0; i < 20; i++) {
-		ASSERT_EQ(0, pipe(in));
-		ASSERT_EQ(0, pipe(out));
-		pid = fork();
-		if (!pid) {
+	/* Before there is a hog: a fork copies its pages, and it would block in the fault that follows. */
+	pid = fork();
+	if (!pid) {
+		while (child_hear(in[0]) == 'g') {
 			if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
 			    waitpid(tid, &status, __WALL) != tid)
 				child_say(out[1], 'n');
-			child_say(out[1], 't');
 			ptrace(PTRACE_DETACH, tid, 0, 0);
-			_exit(0);
+			child_say(out[1], 't');
 		}
-		status = child_hear(out[0]);
-		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
-		if (status != 't')
+		_exit(0);
+	}
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	/* Whatever it still had to copy is its own. */
+	ASSERT_TRUE(rig_wait_beats(h, 1));
+	ASSERT_EQ(1, write(fd[1], "x", 1));
+	ASSERT_TRUE(RIG_WAIT(parked_ready(a)));
+	for (i = 0; i < 20; i++) {
+		WRITE_ONCE(rig_wp(h)->switches, i + 1);
+		child_say(in[1], 'g');
+		if (child_hear(out[0]) != 't') {
+			kill(pid, SIGKILL);
 			SKIP(return, "this user may not trace");
-		ASSERT_TRUE(RIG_WAIT(rig_state(a) == GK_W_READY && rig_task_state(tid) == 'S'))
+		}
+		ASSERT_TRUE(RIG_WAIT(parked_ready(a)))
 			TH_LOG("%s %c", state_name(rig_state(a)), rig_task_state(tid));
 		ASSERT_TRUE(rig_is_still(a, 5));
-		close(in[0]);
-		close(in[1]);
-		close(out[0]);
-		close(out[1]);
 	}
 	EXPECT_EQ(0, rig_wp(a)->grants);
 	EXPECT_TRUE(rig_wait_beats(h, 1000));
+	child_say(in[1], 'x');
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	rig_close(&r);
 }
 

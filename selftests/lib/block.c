@@ -26,6 +26,8 @@ static void computes(void *arg)
 	gk_wg_done(&wg);
 }
 
+static void waits_for_a_child(void *arg);
+
 /* Starts N of @fn, lets @release(arg) end their block when all are in it; the computing task must have worked. */
 static void beside(void (*fn)(void *), void (*release)(void), unsigned int limit_ms)
 {
@@ -54,7 +56,9 @@ static void beside(void (*fn)(void *), void (*release)(void), unsigned int limit
 	gk_wg_wait(&wg);
 	if (took > limit_ms * MS)
 		fprintf(stderr, "# took %llu ms\n", (unsigned long long)took / 1000000);
-	CHECK_EQ(0, lib_stats().inside_blocks);
+	/* fork() makes every page copy on write, and its faults wait for it: that one may block inside. */
+	if (fn != waits_for_a_child)
+		CHECK_EQ(0, lib_stats().inside_blocks);
 }
 
 static void finished(void)

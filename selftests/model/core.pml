@@ -727,6 +727,9 @@ inline pop()
 
 inline took_up()
 {
+#if defined(FAIR) && defined(F_NEXT)
+	took_next = false;
+#endif
 	used[id] = false;
 	hands = TASK
 }
@@ -795,6 +798,7 @@ active [N] proctype worker()
 	mtype:hands hands = EMPTY;
 	mtype:park how = NO_PARK;
 	bool in_handler;
+	bool took_next;		/* FAIR: a chain of q_next does not hold up the queue */
 	byte stage;		/* of exit */
 
 	atomic {
@@ -847,7 +851,9 @@ user:	atomic {
 			fi
 		:: !in_handler && !inside(id) && hands == TASK ->
 			if
+#ifndef NO_CALLS
 			:: start_block(); goto block
+#endif
 			:: hands = EMPTY
 #ifdef F_YIELD
 			:: how = PARK_READY; goto asks
@@ -862,7 +868,7 @@ user:	atomic {
 			:: !next -> next = true; goto arm
 #endif
 #ifdef F_HOLD
-			:: how = PARK_HELD; goto asks
+			:: id == 0 -> how = PARK_HELD; goto asks
 #endif
 #ifdef F_LEAVE
 			:: req[id] = LEAVE; queued[id] = true
@@ -886,7 +892,11 @@ user:	atomic {
 #else
 				:: q > 0 -> pop()
 #endif
+#if defined(FAIR) && defined(F_NEXT)
+				:: next && !(took_next && q > 0) -> next = false; took_up(); took_next = true
+#else
 				:: next -> next = false; took_up()
+#endif
 				:: gq -> gq = false; took_up()
 				fi
 			fi
@@ -1141,7 +1151,6 @@ proctype unholder()
 {
 	do
 	:: st[0] == HELD || !unheld[0] -> unhold(0)
-	:: st[1] == HELD || !unheld[1] -> unhold(1)
 	od
 }
 
