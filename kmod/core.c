@@ -198,7 +198,8 @@ static bool net_waits(struct gk_group *g)
 /* Kinds a to d of gk.h. */
 bool gk_core_work(struct gk_core *core)
 {
-	return core->nready || queue_waits(core) || deadline_passed(core) || net_waits(core->group);
+	return core->nready || queue_waits(core) || READ_ONCE(core->group->page->gq_len) || deadline_passed(core) ||
+	       net_waits(core->group);
 }
 
 bool gk_core_urgent(struct gk_core *core)
@@ -214,8 +215,6 @@ bool gk_group_work(struct gk_core *core)
 
 	if (READ_ONCE(g->page->searching))
 		return false;
-	if (READ_ONCE(g->page->gq_len))
-		return true;
 	for (i = 0; i < g->ncores; i++) {
 		struct gk_core_page *page = g->cores[i].page;
 
@@ -250,6 +249,12 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 	    ((queue_waits(core) && (s32)(ready->pos - READ_ONCE(core->page->q_head)) > 0) ||
 	     READ_ONCE(core->page->q_next) || deadline_passed(core) || net_waits(core->group)))
 		return standby;
+	/* The queue of all has no position in this core's order: they take turns. */
+	if (cause == GK_AFTER_PARK && READ_ONCE(core->group->page->gq_len)) {
+		core->gq_turn = !core->gq_turn;
+		if (core->gq_turn)
+			return standby;
+	}
 	return ready;
 }
 
@@ -316,7 +321,7 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 	struct gk_worker *w, *next;
 
 	lockdep_assert_held(&core->lock);
-	if (core->running < 2 || !queue_waits(core) || READ_ONCE(core->group->stopping))
+	if (core->running < 2 || !(queue_waits(core) || READ_ONCE(core->group->page->gq_len)) || READ_ONCE(core->group->stopping))
 		return;
 	list_for_each_entry_safe(w, next, &core->running_list, node) {
 		/* Elsewhere it may be executing right now; here it cannot, we are. */

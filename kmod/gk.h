@@ -69,6 +69,7 @@ struct gk_core {
 	unsigned int nready;		/* C */
 	unsigned int nurgent;		/* C: of the ready, those that were woken rather than preempted */
 	unsigned int nstandby;		/* C */
+	bool gq_turn;			/* C: the queue of all had the last turn before a READY worker */
 	struct list_head running_list;	/* C */
 	struct list_head ready_list;	/* C: oldest first */
 	struct list_head standby_list;	/* C: newest first, its cache is warm */

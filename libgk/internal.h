@@ -273,6 +273,7 @@ void do_todo(struct worker *w);
 void worker_loop(struct worker *w);
 void ready(struct worker *w, struct gk_task *t, bool woken);
 void ready_new(struct worker *w, struct gk_task *t);
+void ready_tail(struct worker *w, struct gk_task *t);
 struct worker *switch_away(struct worker *w, enum after after);
 void task_entry(void);
 void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uint32_t n);

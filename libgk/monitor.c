@@ -32,6 +32,7 @@
 struct mcore {
 	pthread_mutex_t lock;
 	struct list running, ready, standby;
+	bool gq_turn;			/* as in the module's struct gk_core */
 };
 
 struct mworker {
@@ -258,7 +259,7 @@ static bool deadline_passed(struct core *core)
 
 static bool core_work(struct core *core)
 {
-	return core->page->nready || queue_waits(core) || deadline_passed(core);
+	return core->page->nready || queue_waits(core) || load(&core->rt->page->gq_len) || deadline_passed(core);
 }
 
 static bool group_work(struct core *core)
@@ -268,8 +269,6 @@ static bool group_work(struct core *core)
 
 	if (load(&rt->page->searching))
 		return false;
-	if (load(&rt->page->gq_len))
-		return true;
 	for (i = 0; i < rt->ncores; i++)
 		if (i != core->id && load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
 			return true;
@@ -306,6 +305,9 @@ static void settle(struct core *core, enum cause cause, struct worker *self)
 		 ((queue_waits(core) &&
 		   (int32_t)(container_of(node, struct mworker, node)->pos - load(&cp->q_head)) > 0) ||
 		  load(&cp->q_next) || deadline_passed(core)))
+		node = mc->standby.next;
+	else if (cause == AFTER_PARK && !list_empty(&mc->standby) && load(&rt->page->gq_len) &&
+		 (mc->gq_turn = !mc->gq_turn))
 		node = mc->standby.next;
 	w = container_of(node, struct mworker, node)->w;
 	if (read_state(w) == GK_W_READY)
@@ -595,10 +597,11 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 			set_state(w, GK_W_RUNNING);
 			return;
 		}
-		set_state(w, GK_W_RUNNING);
+		/* As make_off() would; but it never looks RUNNING in between. */
+		list_del(&mw->node);
+		store(&core->page->running, core->page->running - 1);
 		core->page->blocks++;
 		w->wp->blocks++;
-		make_off(core, w, GK_W_BLOCKED);
 		mw->since = 0;
 		settle(core, AFTER_BLOCK, NULL);
 	} else if (now - mw->since >= core->rt->slice_ns && (core->page->running > 1 || core_work(core))) {

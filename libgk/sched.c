@@ -33,7 +33,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
-__thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used));
+__thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used, externally_visible));
 
 void futex_wait(uint32_t *p, uint32_t v, const uint64_t *deadline)
 {
@@ -284,6 +284,17 @@ static __attribute__((noinline)) void push_slow(struct worker *w, struct gk_task
 	push(w, t);
 }
 
+/* @t waited for something, with many others: in their order, behind what is queued. */
+void ready_tail(struct worker *w, struct gk_task *t)
+{
+	if (t->pinned) {
+		ready(w, t, true);
+		return;
+	}
+	store(&w->cp->urgent, 1);
+	push_slow(w, t);
+}
+
 /* A new task. Where a core is idle it goes there; else it runs next here. */
 void ready_new(struct worker *w, struct gk_task *t)
 {
@@ -334,13 +345,11 @@ static inline __attribute__((always_inline)) struct gk_task *pick(struct worker 
 	return t;
 }
 
-/* The same for a worker's own loop: @turn says that the queue of all goes first. */
-static struct gk_task *pick_any(struct worker *w, bool turn)
+/* The same, and then the queue of all. */
+static struct gk_task *pick_any(struct worker *w)
 {
-	struct gk_task *t = turn ? gq_get(w->core) : NULL;
+	struct gk_task *t = pick(w);
 
-	if (!t)
-		t = pick(w);
 	return t ? t : gq_get(w->core);
 }
 
@@ -684,8 +693,12 @@ void worker_loop(struct worker *w)
 		turn = !w->core->turns;
 		if (turn)
 			w->core->turns = TURNS;
-		if (load(&cp->running) == 1 && !ready_worker_first(w))
-			t = pick_any(w, turn);
+		if (load(&cp->running) == 1) {
+			if (turn)
+				t = gq_get(w->core);
+			if (!t && !ready_worker_first(w))
+				t = pick_any(w);
+		}
 		while (t) {
 			if (!run(w, t))
 				return;
@@ -714,6 +727,8 @@ void worker_loop(struct worker *w)
 		}
 		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0 || !enter_loop(w))
 			return;
+		/* Granted, maybe for the queue of all: it is its turn. */
+		w->core->turns = 0;
 	}
 }
 

@@ -227,7 +227,7 @@ static void fault(int sig, siginfo_t *info, void *context)
 
 	if (t && addr >= t->stack - PAGE && addr < t->stack) {
 		say("task %llu%s%s%s overflowed its stack of %zu KiB (gk_attr.stack_size)", (unsigned long long)t->id,
-		    t->name[0] ? " '" : "", t->name, t->name[0] ? "'" : "", (t->stack_size + PAGE) >> 10);
+		    t->name[0] ? " '" : "", t->name, t->name[0] ? "'" : "", (t->stack_size + (t->pooled ? PAGE : 0)) >> 10);
 		signal(SIGABRT, SIG_DFL);
 		abort();
 	}

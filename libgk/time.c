@@ -151,7 +151,7 @@ void timers_run(struct worker *w)
 
 static void sleep_over(struct worker *w, struct timer_node *node)
 {
-	ready(w, container_of(node, struct gk_task, timer), true);
+	ready_tail(w, container_of(node, struct gk_task, timer));
 }
 
 int gk_sleep_until(uint64_t deadline)
@@ -197,7 +197,7 @@ static void timer_expired(struct worker *w, struct timer_node *node)
 
 	/* From here on gk_timer_stop() may free it. */
 	store_release(&timer->task, NULL);
-	ready(w, t, true);
+	ready_tail(w, t);
 }
 
 gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg)

@@ -475,7 +475,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	strcpy(rt->main->name, "main");
 	rt->cores[0].started = 1;
 	gq_put(rt, rt->main, rt->main, 1);
-	for (i = 0; i < 2 * rt->ncores; i++) {
+	for (i = 0; i < 2 * rt->ncores && i < rt->max_workers; i++) {
 		err = worker_start(rt, &rt->cores[i % rt->ncores]);
 		if (err) {
 			if (!i)

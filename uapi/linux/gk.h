@@ -27,16 +27,17 @@
  * WHAT THE MODULE DOES
  *   It keeps each core's `running`. When that falls to 0 and work waits for the core, it grants one worker: after a block
  *   the READY worker that has waited longest, else a STANDBY; when a worker parked or its slice ended, the longest-waiting
- *   READY worker unless tasks queued before it are still in the library's queue (ready_pos), else a STANDBY. When no work
+ *   READY worker unless tasks queued before it are still in the library's queue (ready_pos), or gq_len is not 0 and it is that queue's
+ *   turn (every second time), else a STANDBY. When no work
  *   waits, nobody is granted.
  *
  *   Work waits for a core when
  *     a. a worker of the core is READY; or
- *     b. the library's queue is not empty: q_head != q_tail, or q_next != 0; or
+ *     b. the library's queue is not empty: q_head != q_tail, or q_next != 0, or gq_len != 0; or
  *     c. `deadline` is not 0 and has passed (CLOCK_MONOTONIC); or
  *     d. the group's epoll file has become ready since the library looked: net_seq != net_seen.
  *   Work waits for the group, and so for any core without a running worker, when `searching` is 0 and
- *     e. another core's q_head != q_tail, or gq_len != 0; or d.
+ *     e. another core's q_head != q_tail; or d.
  *
  *   A worker that wakes from a block goes on at once as long as `running` is below the group's bound (0: no bound), and
  *   else becomes READY before it executes a user instruction.
