@@ -53,13 +53,6 @@ u64 gk_stint(struct gk_worker *w)
 	return now - w->stint;
 }
 
-static void begin_stint(struct gk_worker *w, u64 protect)
-{
-	w->seen_switches = READ_ONCE(w->page->switches);
-	w->stint = gk_exec(w);
-	w->protect = protect;
-}
-
 struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)
 {
 	struct gk_core *core;
@@ -123,7 +116,7 @@ static void leave_state(struct gk_core *core, struct gk_worker *w)
 	}
 }
 
-void gk_make_running(struct gk_core *core, struct gk_worker *w)
+static void make_running(struct gk_core *core, struct gk_worker *w, u64 exec)
 {
 	struct gk_group *g = core->group;
 
@@ -132,8 +125,21 @@ void gk_make_running(struct gk_core *core, struct gk_worker *w)
 	if (!core->running++)
 		clear_bit(core->id, (unsigned long *)g->page->idle);
 	WRITE_ONCE(core->page->running, core->running);
-	begin_stint(w, 0);
+	w->seen_switches = READ_ONCE(w->page->switches);
+	w->stint = exec;
+	w->protect = 0;
 	set_state(w, GK_W_RUNNING);
+}
+
+void gk_make_running(struct gk_core *core, struct gk_worker *w)
+{
+	make_running(core, w, gk_exec(w));
+}
+
+/* In the sched_in of @w, after a block: it has used nothing yet, and no clock is read. */
+void gk_make_running_in(struct gk_core *core, struct gk_worker *w)
+{
+	make_running(core, w, w->ran);
 }
 
 void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent)
@@ -341,18 +347,24 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
  */
 void gk_core_rearm(struct gk_core *core)
 {
-	u64 want = READ_ONCE(core->page->deadline), now, end;
+	u64 want = READ_ONCE(core->page->deadline), now, end, len;
 
 	lockdep_assert_held(&core->lock);
 	if (READ_ONCE(core->group->dead) || READ_ONCE(core->group->stopping))
+		return;
+	len = turn(core);
+	/* Armed for no longer a turn than this one, and no deadline comes before that: the clock need not be read. */
+	if (core->armed && core->armed_turn <= len && (!want || core->armed <= want))
 		return;
 	now = ktime_get_mono_fast_ns();
 	if (want <= now)
 		want = 0;
 	if (core->running > 1 || (core->running && gk_core_work(core))) {
-		end = now + turn(core);
+		end = now + len;
 		if (!want || want > end)
 			want = end;
+	} else {
+		len = U64_MAX;
 	}
 	if (!want || (core->armed && core->armed <= want))
 		return;
@@ -360,6 +372,7 @@ void gk_core_rearm(struct gk_core *core)
 	    smp_call_function_single_async(core->cpu, &core->csd) != -ENXIO)
 		return;
 	core->armed = want;
+	core->armed_turn = len;
 	WRITE_ONCE(core->page->armed, want);
 	hrtimer_start(&core->timer, ns_to_ktime(want), HRTIMER_MODE_ABS_PINNED_HARD);
 }
@@ -387,6 +400,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	} else if ((core->running > 1 || gk_core_work(core)) && !core->stalled && gk_stint(w) >= limit - limit / 8) {
 		if (gk_core_inside(core, w)) {
 			core->armed = ktime_get_mono_fast_ns() + GK_RETRY_NS;
+			core->armed_turn = GK_RETRY_NS;
 			hrtimer_start(timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
 		} else {
 			/* From here on it may finish what it does in the kernel, no more. */

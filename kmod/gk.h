@@ -75,6 +75,7 @@ struct gk_core {
 	struct list_head standby_list;	/* C: newest first, its cache is warm */
 	struct gk_worker *stalled;	/* C: the holder of the core word that blocked */
 	u64 armed;			/* C: expiry of the timer, 0 if it is not armed */
+	u64 armed_turn;			/* C: it was armed to end a turn of this length, or earlier; U64_MAX: for a deadline only */
 	struct hrtimer timer;
 	struct irq_work vacant_work;	/* from sched_out: count fell to 0 and work waits */
 	call_single_data_t csd;		/* from another CPU: look at this core again */
@@ -202,6 +203,7 @@ bool gk_core_inside(struct gk_core *core, struct gk_worker *w);
 struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock);
 void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock);
 void gk_make_running(struct gk_core *core, struct gk_worker *w);
+void gk_make_running_in(struct gk_core *core, struct gk_worker *w);
 void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent);
 void gk_make_standby(struct gk_core *core, struct gk_worker *w);
 void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state);

@@ -89,9 +89,11 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 		worker_died(w);
 		return;
 	}
-	WRITE_ONCE(w->ran, gk_exec(w));
-	if (gk_runnable(current))
+	if (gk_runnable(current)) {
+		WRITE_ONCE(w->ran, gk_exec(w));
 		return;
+	}
+	/* It blocks, and begins a new stint when it wakes: what it has used no longer counts. */
 	if (w->parked && READ_ONCE(w->state) != GK_W_RUNNING)
 		return;
 	core = gk_worker_lock(w, &flags);
@@ -141,7 +143,7 @@ static bool woken(struct gk_core *core, struct gk_worker *w)
 	}
 	if (core->running)
 		core->page->wakes_over++;
-	gk_make_running(core, w);
+	gk_make_running_in(core, w);
 	gk_core_rearm(core);
 	return false;
 }

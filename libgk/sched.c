@@ -279,6 +279,7 @@ static inline __attribute__((always_inline)) void push(struct worker *w, struct 
 	}
 }
 
+/* Behind what is queued, from where other cores may take it. */
 static __attribute__((noinline)) void push_slow(struct worker *w, struct gk_task *t)
 {
 	push(w, t);
@@ -299,9 +300,9 @@ void ready_tail(struct worker *w, struct gk_task *t)
 void ready_new(struct worker *w, struct gk_task *t)
 {
 	if (!w->core->alone && idle_core(w->core, 0) >= 0)
-		push_slow(w, t);
+		ready_tail(w, t);
 	else
-		ready(w, t, false);
+		ready(w, t, true);
 }
 
 /* @t may run. @woken: it waited for something, so it should not wait for a whole slice of others. */

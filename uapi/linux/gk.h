@@ -203,7 +203,7 @@ struct gk_core_page {
 	/* written by the library: the core's own workers */
 	__u32 word;			/* id + 1 of the worker inside, or 0 */
 	__u32 q_next;			/* not 0: a task waits that only this core may take */
-	__u32 urgent;			/* not 0: a task that waits was woken, not just preempted or started */
+	__u32 urgent;			/* not 0: a task that waits was woken or is new, it did not just yield */
 	__u32 q_tail;			/* tasks queued so far */
 	__u64 deadline;			/* of this core's earliest timer */
 	__u64 pad2[5];
