@@ -64,7 +64,7 @@ static bool parked_ready(struct rig_worker *w)
  */
 TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 {
-	struct sigaction nudge = { .sa_handler = on_nudge, .sa_flags = SA_RESTART };
+	struct sigaction nudge = { .sa_handler = on_nudge, .sa_flags = SA_RESTART | SA_NODEFER };
 	unsigned long n, nudges = 0, count = rig_count(0) ?: 200;
 	struct rig_worker *a, *h;
 	struct gk_core_page *c;
@@ -88,7 +88,7 @@ TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 		ASSERT_TRUE(RIG_WAIT(({
 			/* The hog's slice begins anew, so that no grant comes from its end. */
 			WRITE_ONCE(rig_wp(h)->switches, rig_wp(h)->switches + 1);
-			if (parked_ready(a) && atomic_load(&handled) != n) {
+			if (parked_ready(a) && atomic_load(&handled) != n && nudges < count) {
 				nudges++;
 				pthread_kill(a->thread, SIGUSR2);
 			}
@@ -413,95 +413,111 @@ TEST(the_freezer_starts_no_replacements_and_freezes_parked_workers)
 	EXPECT_TRUE(RIG_WAIT(!rmdir(dir)));
 }
 
-/* One thread stopped by a debugger is a block like any other: the next worker runs meanwhile. */
-TEST(a_worker_stopped_by_a_tracer_is_a_block)
+/*
+ * A tracer: stops the thread it hears of, says 't', lets it go when it hears again, says 'd'. It is forked before there is a
+ * hog: a fork takes away a hog's pages, and the hog would block in the fault that follows.
+ */
+static pid_t tracer(int in[2], int out[2])
 {
-	struct rig_worker *h, *s;
-	int in[2], out[2], status;
-	struct rig r;
+	int status;
 	pid_t pid, tid;
 
-	ASSERT_EQ(0, rig_open(&r, &plain));
-	s = rig_standby(&r, 0, NULL, NULL);
-	ASSERT_NE(NULL, s);
-	h = rig_spawn(&r, 0, rig_hog, NULL);
-	ASSERT_NE(NULL, h);
-	tid = h->tid;
-	ASSERT_EQ(0, pipe(in));
-	ASSERT_EQ(0, pipe(out));
+	if (pipe(in) || pipe(out))
+		return -1;
 	pid = fork();
-	if (!pid) {
+	if (pid)
+		return pid;
+	while (read(in[0], &tid, sizeof(tid)) == sizeof(tid) && tid) {
 		if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
 		    waitpid(tid, &status, __WALL) != tid)
 			child_say(out[1], 'n');
 		child_say(out[1], 't');
 		child_hear(in[0]);
 		ptrace(PTRACE_DETACH, tid, 0, 0);
-		_exit(0);
+		child_say(out[1], 'd');
 	}
+	_exit(0);
+}
+
+/* True when the tracer has stopped it. */
+static bool trace(int in[2], int out[2], pid_t tid)
+{
+	return write(in[1], &tid, sizeof(tid)) == sizeof(tid) && child_hear(out[0]) == 't';
+}
+
+static bool untrace(int in[2], int out[2])
+{
+	child_say(in[1], 'x');
+	return child_hear(out[0]) == 'd';
+}
+
+static void tracer_end(int in[2], pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* One thread stopped by a debugger is a block like any other: the next worker runs meanwhile. */
+TEST(a_worker_stopped_by_a_tracer_is_a_block)
+{
+	struct rig_worker *h, *s;
+	int in[2], out[2];
+	struct rig r;
+	pid_t pid;
+
+	pid = tracer(in, out);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
 	rig_push_quiet(&r, 0);
-	status = child_hear(out[0]);
-	if (status != 't') {
-		kill(pid, SIGKILL);
+	if (!trace(in, out, h->tid)) {
+		tracer_end(in, pid);
 		SKIP(return, "this user may not trace");
 	}
 	EXPECT_STATE(h, GK_W_BLOCKED);
 	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken) == 1));
-	child_say(in[1], 'x');
+	EXPECT_TRUE(untrace(in, out));
 	EXPECT_TRUE(rig_wait_beats(h, 1000));
-	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	tracer_end(in, pid);
 	rig_close(&r);
 }
 
 /* A tracer stops a parked worker and lets it go: it is still parked. */
 TEST(a_parked_worker_can_be_traced)
 {
-	int in[2], out[2], fd[2], status, i;
 	struct rig_worker *h, *a;
-	pid_t pid, tid = 0;
+	int in[2], out[2], fd[2], i;
 	struct rig r;
+	pid_t pid;
 
+	pid = tracer(in, out);
+	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, pipe(fd));
-	ASSERT_EQ(0, pipe(in));
-	ASSERT_EQ(0, pipe(out));
 	ASSERT_EQ(0, rig_open(&r, &plain));
 	a = rig_spawn(&r, 0, reader, fd);
 	ASSERT_NE(NULL, a);
 	ASSERT_STATE(a, GK_W_BLOCKED);
-	tid = a->tid;
-	/* Before there is a hog: a fork copies its pages, and it would block in the fault that follows. */
-	pid = fork();
-	if (!pid) {
-		while (child_hear(in[0]) == 'g') {
-			if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
-			    waitpid(tid, &status, __WALL) != tid)
-				child_say(out[1], 'n');
-			ptrace(PTRACE_DETACH, tid, 0, 0);
-			child_say(out[1], 't');
-		}
-		_exit(0);
-	}
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
-	/* Whatever it still had to copy is its own. */
-	ASSERT_TRUE(rig_wait_beats(h, 1));
 	ASSERT_EQ(1, write(fd[1], "x", 1));
 	ASSERT_TRUE(RIG_WAIT(parked_ready(a)));
 	for (i = 0; i < 20; i++) {
 		WRITE_ONCE(rig_wp(h)->switches, i + 1);
-		child_say(in[1], 'g');
-		if (child_hear(out[0]) != 't') {
-			kill(pid, SIGKILL);
+		if (!trace(in, out, a->tid)) {
+			tracer_end(in, pid);
 			SKIP(return, "this user may not trace");
 		}
+		EXPECT_TRUE(untrace(in, out));
 		ASSERT_TRUE(RIG_WAIT(parked_ready(a)))
-			TH_LOG("%s %c", state_name(rig_state(a)), rig_task_state(tid));
+			TH_LOG("%s %c", state_name(rig_state(a)), rig_task_state(a->tid));
 		ASSERT_TRUE(rig_is_still(a, 5));
 	}
 	EXPECT_EQ(0, rig_wp(a)->grants);
 	EXPECT_TRUE(rig_wait_beats(h, 1000));
-	child_say(in[1], 'x');
-	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	tracer_end(in, pid);
 	rig_close(&r);
 }
 
