@@ -12,8 +12,8 @@
  *
  *   Both sides missing the other is the outcome that (A) and its partner rule out: a queued task and a sleeping core.
  *
- * Within a core no fence is needed: the library's stores to its own core's words and our loads of them, in a notifier or an
- * interrupt of the same thread or CPU, are in program order.
+ * Within a core no fence is needed: the library's stores to its own core's words and our loads of them, in a notifier
+ * or an interrupt of the same thread or CPU, are in program order.
  */
 #include <linux/ktime.h>
 #include <linux/sched.h>
@@ -230,7 +230,10 @@ bool gk_group_work(struct gk_core *core)
 	return false;
 }
 
-/* @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not a stray, nor one past its mm, exiting. */
+/*
+ * @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not a stray, nor one past its
+ * mm, exiting.
+ */
 bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 {
 	struct gk_worker *w = gk_worker_of(p);
@@ -244,29 +247,31 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 {
 	struct gk_worker *ready = list_first_entry_or_null(&core->ready_list, struct gk_worker, node);
 	struct gk_worker *standby = list_first_entry_or_null(&core->standby_list, struct gk_worker, node);
+	struct gk_core_page *page = core->page;
 
 	if (!ready || !standby)
 		return ready ?: standby;
 	/*
-	 * One order for both: the READY worker goes first unless tasks that were queued before it still wait. A task in
-	 * q_next, a timer or the network has waited for less than a turn, but a turn is all that it needs.
+	 * One order for both: the READY worker goes first unless tasks that were queued before it still wait. What has no
+	 * position in that order, a task in q_next, the queue of all, a timer, the network, takes turns with READY workers.
 	 */
-	if (cause == GK_AFTER_PARK &&
-	    ((queue_waits(core) && (s32)(ready->pos - READ_ONCE(core->page->q_head)) > 0) ||
-	     READ_ONCE(core->page->q_next) || deadline_passed(core) || net_waits(core->group)))
-		return standby;
-	/* The queue of all has no position in this core's order: they take turns. */
-	if (cause == GK_AFTER_PARK && READ_ONCE(core->group->page->gq_len)) {
-		core->gq_turn = !core->gq_turn;
-		if (core->gq_turn)
+	if (cause == GK_AFTER_PARK) {
+		if (READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) &&
+		    (s32)(ready->pos - READ_ONCE(page->q_head)) > 0)
 			return standby;
+		if (!core->passed && (READ_ONCE(page->q_next) || READ_ONCE(core->group->page->gq_len) ||
+				      deadline_passed(core) || net_waits(core->group))) {
+			core->passed = true;
+			return standby;
+		}
 	}
+	core->passed = false;
 	return ready;
 }
 
 /*
- * If nobody runs on @core and work waits, grants one worker. Publishes the core as idle otherwise. @self is the worker that
- * asks, if it parks just now: that it is the last STANDBY is no reason to make another.
+ * If nobody runs on @core and work waits, grants one worker. Publishes the core as idle otherwise. @self is the worker
+ * that asks, if it parks just now: that it is the last STANDBY is no reason to make another.
  */
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake)
 {
@@ -327,7 +332,8 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 	struct gk_worker *w, *next;
 
 	lockdep_assert_held(&core->lock);
-	if (core->running < 2 || !(queue_waits(core) || READ_ONCE(core->group->page->gq_len)) || READ_ONCE(core->group->stopping))
+	if (core->running < 2 || !(queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
+	    READ_ONCE(core->group->stopping))
 		return;
 	list_for_each_entry_safe(w, next, &core->running_list, node) {
 		/* Elsewhere it may be executing right now; here it cannot, we are. */
@@ -341,9 +347,10 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 }
 
 /*
- * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past: a deadline that has
- * passed is work, which ends a turn, or is found by whoever next parks, enters or wakes where nobody runs. The timer
- * must fire on the core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
+ * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past: a deadline
+ * that has passed is work, which ends a turn, or is found by whoever next parks, enters or wakes where nobody runs. The
+ * timer must fire on the core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed
+ * there.
  */
 void gk_core_rearm(struct gk_core *core)
 {
@@ -451,14 +458,15 @@ static void core_remote(void *info)
 }
 
 /*
- * Has @core looked at again on its own CPU. Where the csd is still on its way nothing is lost: it is unlocked before the
- * function runs, so that one will see what the caller stored.
+ * Has @core looked at again on its own CPU. Where the csd is still on its way nothing is lost: it is unlocked before
+ * the function runs, so that one will see what the caller stored.
  */
 void gk_core_kick(struct gk_core *core)
 {
 	unsigned long flags;
 
-	smp_mb();	/* pairs with csd_unlock() before core_remote(): it sees what we stored, or we find the csd free */
+	/* Pairs with csd_unlock() before core_remote(): it sees what we stored, or we find the csd free. */
+	smp_mb();
 	local_irq_save(flags);
 	if (smp_processor_id() == core->cpu || smp_call_function_single_async(core->cpu, &core->csd) == -ENXIO)
 		core_look(core, GK_AFTER_PARK);

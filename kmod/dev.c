@@ -73,10 +73,13 @@ struct gk_command {
 	int (*fn)(struct file *file, struct gk_group *g, union gk_arg *arg);
 };
 
-#define COMMAND(_cmd, _type, _last, _no_group, _fn)                                                             \
-	[_IOC_NR(_cmd) - 0x10] = {                                                                              \
-		.cmd = (_cmd), .size = sizeof(struct _type), .min_size = offsetofend(struct _type, _last),      \
-		.no_group = (_no_group), .fn = (_fn),                                                           \
+#define COMMAND(_cmd, _type, _last, _no_group, _fn)		\
+	[_IOC_NR(_cmd) - 0x10] = {				\
+		.cmd = (_cmd),					\
+		.size = sizeof(struct _type),			\
+		.min_size = offsetofend(struct _type, _last),	\
+		.no_group = (_no_group),			\
+		.fn = (_fn),					\
 	}
 
 static const struct gk_command commands[] = {
@@ -87,8 +90,8 @@ static const struct gk_command commands[] = {
 };
 
 /*
- * A command with a struct. Its number carries the size that the caller was compiled with, so only direction-free parts of the number
- * are compared: a longer struct of tomorrow is the same command.
+ * A command with a struct. Its number carries the size that the caller was compiled with, so only direction-free parts
+ * of the number are compared: a longer struct of tomorrow is the same command.
  */
 static long struct_command(struct file *file, struct gk_group *g, unsigned int cmd, void __user *user)
 {
@@ -197,6 +200,7 @@ static const struct vm_operations_struct gk_vm_ops = {
 
 static int gk_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	/* Pairs with the release in do_setup(). */
 	struct gk_group *g = smp_load_acquire(&file->private_data);
 
 	if (!g)

@@ -10,24 +10,26 @@
  *   A  atomic, or a plain word whose races are harmless and explained where it is used
  *
  * Lock order:  group->lock, then rq->lock (the scheduler's, held when sched_out calls us), then core->lock.
- *   Never two core locks. Under core->lock nothing that takes pi_lock or rq->lock, so no wake-ups: who decides to wake fills in
- *   a struct gk_wake and calls gk_wake_flush() once the lock is dropped. The hrtimer base lock nests inside core->lock;
- *   no timer callback is called with it held.
+ *   Never two core locks. Under core->lock nothing that takes pi_lock or rq->lock, so no wake-ups: who decides to wake
+ *   fills in a struct gk_wake and calls gk_wake_flush() once the lock is dropped. The hrtimer base lock nests inside
+ *   core->lock; no timer callback is called with it held.
  *
  * Invariants under core->lock:
  *   core->running is the number of workers of the core in state RUNNING; they are the ones on the running list.
- *   A worker is on the list of its state (running, ready, standby), or on none: BLOCKED, HELD, STOPPED, DEAD, or `moving`.
- *   running == 0 and work waits and !stalled: somebody is on the way: the irq_work or the csd is queued, or a BLOCKED worker is
- *   current and about to be counted by its sched_in, or there is no worker to grant and the manager was told.
+ *   A worker is on the list of its state (running, ready, standby), or on none: BLOCKED, HELD, STOPPED, DEAD, or
+ *   `moving`.
+ *   running == 0 and work waits and !stalled: somebody is on the way: the irq_work or the csd is queued, or a BLOCKED
+ *   worker is current and about to be counted by its sched_in, or there is no worker to grant and the manager was told.
  *
  * What a worker's flags say, who sets and who clears each:
- *   park_queued  park_work is in its task_work. Set by gk_queue_park(), cleared at the start of park_work(), never by a worker that
- *                leaves: nothing may be queued behind its end.
- *   parked       it sleeps, or is about to sleep or has just slept, in park_sleep(), which sets and clears it. A READY worker
- *                that is not parked was displaced or preempted and still runs kernel code, or waits on the run queue.
+ *   park_queued  park_work is in its task_work. Set by gk_queue_park(), cleared at the start of park_work(), never by a
+ *                worker that leaves: nothing may be queued behind its end.
+ *   parked       it sleeps, or is about to sleep or has just slept, in park_sleep(), which sets and clears it. A READY
+ *                worker that is not parked was displaced or preempted and still runs kernel code, or waits on the run
+ *                queue.
  *   request      what it asked for; GK_IOC_PARK sets it, park_work() takes it.
- *   repark       a signal cut its park short: park_interrupted() sets it to 2, each tick of its timer in user mode takes 1 off, at 0 it
- *                parks again: by then its handler has run a tick. The next park clears it.
+ *   repark       a signal cut its park short: park_interrupted() sets it to 2, each tick of its timer in user mode
+ *                takes 1 off, at 0 it parks again: by then its handler has run a tick. The next park clears it.
  *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
  *   dismissed    the stopped group lets it go, as it has no task; never cleared.
  *   moving       GK_IOC_PULL has it: READY, on no list.
@@ -69,13 +71,14 @@ struct gk_core {
 	unsigned int nready;		/* C */
 	unsigned int nurgent;		/* C: of the ready, those that were woken rather than preempted */
 	unsigned int nstandby;		/* C */
-	bool gq_turn;			/* C: the queue of all had the last turn before a READY worker */
+	bool passed;			/* C: a STANDBY had the last turn before a READY worker */
 	struct list_head running_list;	/* C */
 	struct list_head ready_list;	/* C: oldest first */
 	struct list_head standby_list;	/* C: newest first, its cache is warm */
 	struct gk_worker *stalled;	/* C: the holder of the core word that blocked */
 	u64 armed;			/* C: expiry of the timer, 0 if it is not armed */
-	u64 armed_turn;			/* C: it was armed to end a turn of this length, or earlier; U64_MAX: for a deadline only */
+	u64 armed_turn;			/* C: it was armed to end a turn of this length, or earlier; */
+					/* U64_MAX: for a deadline only */
 	struct hrtimer timer;
 	struct irq_work vacant_work;	/* from sched_out: count fell to 0 and work waits */
 	call_single_data_t csd;		/* from another CPU: look at this core again */
@@ -97,7 +100,8 @@ struct gk_worker {
 	bool urgent;			/* C: while READY: it was woken */
 	u8 state;			/* C for changes; read by its own thread */
 	u64 seq;			/* C */
-	u64 ran;			/* S: CPU time up to the last sched_out; read by others while it is off the CPU */
+	u64 ran;			/* S: CPU time up to the last sched_out; */
+					/* read by others while it is off the CPU */
 	u64 in_at;			/* S: when it was last switched in */
 	u64 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */

@@ -2,8 +2,8 @@
 /*
  * group.c - a process's group: its memory, its limits, its epoll file, its end.
  *
- * A group is freed when the file is released and the last worker has been reaped; until the file is released nothing in it goes
- * away but workers.
+ * A group is freed when the file is released and the last worker has been reaped; until the file is released nothing in
+ * it goes away but workers.
  */
 #include <linux/cred.h>
 #include <linux/eventfd.h>
@@ -230,7 +230,11 @@ int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 	/* Both at once or neither: net_lock is held throughout, g->lock only where nothing waits. */
 	mutex_lock(&g->net_lock);
 	slice = arg->mask & GK_SET_SLICE ? arg->slice_ns : g->slice_ns;
-	grain = arg->mask & GK_SET_GRAIN ? arg->grain_ns : arg->mask & GK_SET_SLICE ? min(g->grain_ns, slice) : g->grain_ns;
+	grain = g->grain_ns;
+	if (arg->mask & GK_SET_GRAIN)
+		grain = arg->grain_ns;
+	else if (arg->mask & GK_SET_SLICE)
+		grain = min(g->grain_ns, slice);
 	err = times_get(&slice, &grain);
 	if (!err && arg->mask & GK_SET_EPOLL)
 		err = gk_net_set(g, arg->epoll_fd);
@@ -245,8 +249,8 @@ int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 }
 
 /*
- * The epoll file. One permanent entry on its wait queue counts up net_seq and has a core look; the file is referenced, so its
- * wait queue stays, except under POLLFREE, which is answered as fs/eventpoll.c does.
+ * The epoll file. One permanent entry on its wait queue counts up net_seq and has a core look; the file is referenced,
+ * so its wait queue stays, except under POLLFREE, which is answered as fs/eventpoll.c does.
  */
 struct gk_net {
 	struct gk_group *group;
@@ -275,9 +279,8 @@ static int net_wake(wait_queue_entry_t *entry, unsigned int mode, int flags, voi
 		smp_store_release(&net->head, NULL);
 		return 0;
 	}
-	if (!events || events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
+	if (!events || events & (EPOLLIN | EPOLLERR | EPOLLHUP))
 		net_ready(net->group);
-	}
 	return 0;
 }
 
@@ -383,15 +386,21 @@ static void stop_cpu(void *info)
 		gk_queue_park(w);
 }
 
-/* A STANDBY of @core, RUNNING and free to leave, or NULL. */
+/* A worker of @core without a task, STANDBY or preempted, now RUNNING and free to leave; or NULL. */
 static struct task_struct *dismiss_one(struct gk_core *core)
 {
 	struct task_struct *task = NULL;
-	struct gk_worker *w;
+	struct gk_worker *w, *r;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&core->lock, flags);
 	w = list_first_entry_or_null(&core->standby_list, struct gk_worker, node);
+	if (!w)
+		list_for_each_entry(r, &core->ready_list, node)
+			if (READ_ONCE(r->page->taskless)) {
+				w = r;
+				break;
+			}
 	if (w) {
 		w->dismissed = true;
 		gk_make_running(core, w);
@@ -402,8 +411,9 @@ static struct task_struct *dismiss_one(struct gk_core *core)
 }
 
 /*
- * No worker but the caller executes another user instruction. Those on a CPU are interrupted and park as they return; the others
- * see `stopping` in sched_in or in the park loop. READY and HELD ones stay as they are: nobody is granted any more.
+ * No worker but the caller executes another user instruction. Those on a CPU are interrupted and park as they return;
+ * the others see `stopping` in sched_in or in the park loop. READY and HELD ones stay as they are: nobody is granted
+ * any more.
  */
 void gk_group_stop(struct gk_group *g)
 {
@@ -462,7 +472,8 @@ void gk_group_release(struct gk_group *g)
 	rcu_read_lock();
 	for (i = 0; i < g->max_workers; i++) {
 		w = rcu_dereference(g->workers[i]);
-		smp_mb();	/* pairs with set_current_state() in park_sleep(): it sees `dead`, or we see it parked */
+		/* Pairs with set_current_state() in park_sleep(): it sees `dead`, or we see it parked. */
+		smp_mb();
 		if (w && READ_ONCE(w->parked))
 			wake_up_process(w->task);
 	}
@@ -491,7 +502,10 @@ void gk_group_free(struct gk_group *g)
 
 	irq_work_sync(&g->net_work);
 	for (i = 0; i < g->ncores; i++) {
-		/* A csd may still be on its way. Calls that are waited for overtake it within a batch; the second is in a later one. */
+		/*
+		 * A csd may still be on its way. Calls that are waited for overtake it within a batch; the second is in
+		 * a later one.
+		 */
 		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
 		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
 		gk_core_destroy(&g->cores[i]);

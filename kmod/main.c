@@ -2,9 +2,9 @@
 /*
  * main.c - loading, unloading, module parameters, and the reaper: what dies where it cannot be freed is freed here.
  *
- * A worker dies in sched_out, under the rq lock, and its notifier is read once more after our callback returns. So it goes
- * to a lock-free list, an irq_work, a workqueue, and a grace period, and only then are its memory and its references given
- * up. The module's own reference is the last one; unloading waits for the workqueue.
+ * A worker dies in sched_out, under the rq lock, and its notifier is read once more after our callback returns. So it
+ * goes to a lock-free list, an irq_work, a workqueue, and a grace period, and only then are its memory and its
+ * references given up. The module's own reference is the last one; unloading waits for the workqueue.
  */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -64,12 +64,14 @@ static void reap(struct work_struct *work)
 	llist_for_each_entry_safe(g, gnext, llist_del_all(&dead_groups), dead_node)
 		gk_group_free(g);
 }
+
 static DECLARE_WORK(reap_work, reap);
 
 static void reap_irq(struct irq_work *work)
 {
 	queue_work(reaper, &reap_work);
 }
+
 static DEFINE_IRQ_WORK(reap_irq_work, reap_irq);
 
 void gk_reap_worker(struct gk_worker *w)
@@ -114,7 +116,10 @@ err_notifier:
 static void __exit gk_exit(void)
 {
 	misc_deregister(&gk_misc);
-	/* No file and no worker is left. Their last pieces may still be on the way: the queue runs until both lists are empty. */
+	/*
+	 * No file and no worker is left. Their last pieces may still be on the way: the queue runs until both lists are
+	 * empty.
+	 */
 	irq_work_sync(&reap_irq_work);
 	flush_workqueue(reaper);
 	irq_work_sync(&reap_irq_work);

@@ -2,9 +2,9 @@
 /*
  * sched.c - the preemption notifiers: how the module sees a worker block, wake and be preempted.
  *
- * sched_out is called with the rq lock held and interrupts off: it touches the module's own memory and core->lock, wakes nobody, and
- * leaves what must be woken to an irq_work, which fires right after the switch. sched_in is called with interrupts on and
- * preemption off: it may wake and may queue task_work.
+ * sched_out is called with the rq lock held and interrupts off: it touches the module's own memory and core->lock,
+ * wakes nobody, and leaves what must be woken to an irq_work, which fires right after the switch. sched_in is called
+ * with interrupts on and preemption off: it may wake and may queue task_work.
  */
 #include <linux/rculist.h>
 #include <linux/sched.h>
@@ -23,18 +23,16 @@ struct gk_worker *gk_worker_of(struct task_struct *p)
 	return NULL;
 }
 
-/* Stopped or frozen with its whole process: the others are, or will be, too. A single thread under a debugger is not. */
+/*
+ * Stopped or frozen with its whole process: the others are, or will be, too. A single thread under a debugger is not.
+ */
 static bool stopped_with_group(void)
 {
 	unsigned int state = READ_ONCE(current->__state);
 
-	if ((state & __TASK_STOPPED) || (state & TASK_FROZEN) || READ_ONCE(current->jobctl) & JOBCTL_STOP_PENDING)
-		return true;
-#ifdef CONFIG_CGROUPS
-	if (current->frozen)
-		return true;
-#endif
-	return false;
+	/* Not current->frozen: a single traced thread sets that, too. */
+	return (state & __TASK_STOPPED) || (state & TASK_FROZEN) ||
+	       READ_ONCE(current->jobctl) & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_FREEZE);
 }
 
 static void worker_died(struct gk_worker *w)
@@ -122,7 +120,9 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 	gk_worker_unlock(core, flags);
 }
 
-/* A worker that was asleep in the kernel is about to go on. Returns true if it must park before it reaches user mode. */
+/*
+ * A worker that was asleep in the kernel is about to go on. Returns true if it must park before it reaches user mode.
+ */
 static bool woken(struct gk_core *core, struct gk_worker *w)
 {
 	struct gk_group *g = core->group;
@@ -204,7 +204,10 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 			gk_repark_start(w);
 		} else if (core->running == 1 && !core->stalled && READ_ONCE(core->page->urgent) &&
 			   gk_core_work(core) && gk_stint(w) >= READ_ONCE(g->grain_ns)) {
-			/* Those that woke beside it queued tasks and blocked again: their turn comes now, not at the tick. */
+			/*
+			 * Those that woke beside it queued tasks and blocked again: their turn comes now, not at the
+			 * tick.
+			 */
 			core->page->preempts++;
 			park = true;
 		}

@@ -2,8 +2,9 @@
 /*
  * worker.c - a thread becomes a worker, parks, and leaves.
  *
- * All parking happens in one place, park_work(), a task_work callback that runs when the thread is about to return to user
- * mode: there it holds no lock of the kernel, no reference to our file, and has executed all of its system call or fault.
+ * All parking happens in one place, park_work(), a task_work callback that runs when the thread is about to return to
+ * user mode: there it holds no lock of the kernel, no reference to our file, and has executed all of its system call or
+ * fault.
  */
 #include <linux/freezer.h>
 #include <linux/module.h>
@@ -19,8 +20,9 @@
 #define GK_REPARK_NS	(50 * NSEC_PER_USEC)	/* what a signal handler has before its worker parks again */
 
 /*
- * Has the current worker go through park_work() before its next user instruction. From its own context or an interrupt on it, not from
- * sched_out: task_work_add() may allocate in debug kernels. Returns false if the thread is past that, exiting.
+ * Has the current worker go through park_work() before its next user instruction. From its own context or an interrupt
+ * on it, not from sched_out: task_work_add() may allocate in debug kernels. Returns false if the thread is past that,
+ * exiting.
  */
 bool gk_queue_park(struct gk_worker *w)
 {
@@ -33,8 +35,8 @@ bool gk_queue_park(struct gk_worker *w)
 }
 
 /*
- * A fatal signal, exit_group or another thread's exec. do_exit() runs task_work before it sets PF_EXITING, and by then no
- * signal is pending that could end a park.
+ * A fatal signal, exit_group or another thread's exec. do_exit() runs task_work before it sets PF_EXITING, and by then
+ * no signal is pending that could end a park.
  */
 static bool dying(void)
 {
@@ -78,6 +80,7 @@ static void park_interrupted(struct gk_worker *w)
 	w->repark = again && !dying() ? 2 : 0;
 	if (w->repark)
 		gk_repark_start(w);
+	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
 }
 
@@ -147,7 +150,10 @@ static void park_sleep(struct gk_worker *w)
 
 	WRITE_ONCE(w->parked, true);
 	for (;;) {
-		/* Pairs with the fence before `parked` is read: a grant before this line is seen below, a later one wakes. */
+		/*
+		 * Pairs with the fence before `parked` is read: a grant before this line is seen below, a later one
+		 * wakes.
+		 */
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		if (READ_ONCE(w->state) == GK_W_RUNNING || READ_ONCE(w->group->dead))
 			break;
@@ -163,7 +169,7 @@ static void park_sleep(struct gk_worker *w)
 	barrier();
 	/* Granted, and displaced again before it was off this line: its sched_in still found it parked. */
 	state = READ_ONCE(w->state);
-	if (!signal && (state == GK_W_READY || state == GK_W_STOPPED))
+	if ((state == GK_W_READY && !(signal && stop_pending())) || (state == GK_W_STOPPED && !signal))
 		gk_queue_park(w);
 }
 
@@ -217,7 +223,9 @@ static void park_work(struct callback_head *head)
 {
 	struct gk_worker *w = container_of(head, struct gk_worker, park_work);
 	struct gk_group *g = w->group;
-	/* What was queued before us runs after us, if we let it: closing of files, of which others wait for the effect. */
+	/*
+	 * What was queued before us runs after us, if we let it: closing of files, of which others wait for the effect.
+	 */
 	bool others = head->next;
 	int how = w->request;
 	struct gk_core *core;
@@ -423,7 +431,7 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	unsigned long flags;
 	int err;
 
-	if (arg->flags)
+	if (arg->flags & ~GK_ENTER_TASKLESS)
 		return -EINVAL;
 	if (!core)
 		return -ENOENT;
@@ -444,6 +452,7 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	__set_bit(w->id, g->ids);
 	w->page = (void *)g->page + g->worker_off + w->id * GK_WORKER_STRIDE;
 	memset(w->page, 0, offsetof(struct gk_worker_page, switches));
+	WRITE_ONCE(w->page->taskless, arg->flags & GK_ENTER_TASKLESS);
 	WRITE_ONCE(g->page->nworkers, ++g->nworkers);
 	w->page->core = core->id;
 	w->page->tid = task_pid_vnr(current);

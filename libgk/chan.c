@@ -3,12 +3,13 @@
  * chan.c - channels: the Go specification's, with error codes where Go panics.
  *
  * Invariants, under chan->lock:
- *   Senders wait only while the buffer is full, receivers only while it is empty, so at most one of the two lists has tasks.
+ *   Senders wait only while the buffer is full, receivers only while it is empty, so at most one of the two lists has
+ *   tasks.
  *   A closed channel has no waiting task.
  *   Who takes a task off a list has done the whole of its operation: it copies the element and sets its result.
  *
- * Elements pass through task->buf, as user memory may fault and is touched outside only. An element of more than SMALL bytes passes
- * as a pointer to a copy of its own, which the receiver frees.
+ * Elements pass through task->buf, as user memory may fault and is touched outside only. An element of more than SMALL
+ * bytes passes as a pointer to a copy of its own, which the receiver frees.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -147,14 +148,18 @@ static int send(gk_chan *c, const void *elem, bool wait)
 	lock(&c->lock);
 	if (unlikely(c->closed)) {
 		err = -EPIPE;
-	} else if ((r = first_waiter(&c->receivers))) {
+		goto out_unlock;
+	}
+	r = first_waiter(&c->receivers);
+	if (r) {
 		copy(r->buf, t->buf, c->slot_size);
 		r->result = 1;
 		unlock(&c->lock);
 		ready(w, r, true);
 		leave(w);
 		return 0;
-	} else if (c->len < c->cap) {
+	}
+	if (c->len < c->cap) {
 		copy(slot(c, c->len), t->buf, c->slot_size);
 		c->len++;
 	} else if (wait) {
@@ -163,6 +168,7 @@ static int send(gk_chan *c, const void *elem, bool wait)
 	} else {
 		err = -EAGAIN;
 	}
+out_unlock:
 	unlock(&c->lock);
 	leave(w);
 out:
@@ -198,16 +204,19 @@ static int recv(gk_chan *c, void *elem, bool wait)
 			c->len++;
 			s->result = 0;
 		}
-	} else if ((s = first_waiter(&c->senders))) {
-		copy(t->buf, s->buf, c->slot_size);
-		s->result = 0;
-	} else if (c->closed) {
-		got = 0;
-	} else if (wait) {
-		got = wait_on(w, c, &c->receivers);
-		goto out;
 	} else {
-		got = -EAGAIN;
+		s = first_waiter(&c->senders);
+		if (s) {
+			copy(t->buf, s->buf, c->slot_size);
+			s->result = 0;
+		} else if (c->closed) {
+			got = 0;
+		} else if (wait) {
+			got = wait_on(w, c, &c->receivers);
+			goto out;
+		} else {
+			got = -EAGAIN;
+		}
 	}
 	unlock(&c->lock);
 	if (s)

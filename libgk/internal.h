@@ -3,15 +3,16 @@
  * internal.h - what the files of libgk share.
  *
  * Who may touch what:
- *   - A core's queue, its `next`, its free stacks and its counters belong to the worker that is inside, that is whose id is in the
- *     core word. enter() takes it, leave() gives it up; a task switch carries it from one task to the other.
- *   - Inside, only libgk's own touched memory is used: no user buffer, no malloc, no system call that can block. User buffers
- *     are read before enter() and written after leave().
- *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on other cores,
- *     and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
+ *   - A core's queue, its `next`, its free stacks and its counters belong to the worker that is inside, that is whose
+ *     id is in the core word. enter() takes it, leave() gives it up; a task switch carries it from one task to the
+ *     other.
+ *   - Inside, only libgk's own touched memory is used: no user buffer, no malloc, no system call that can block. User
+ *     buffers are read before enter() and written after leave().
+ *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on
+ *     other cores, and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
  *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it.
- *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever runs next on
- *     this worker (finish()), when the task's context is complete. Only then can another core find it.
+ *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever
+ *     runs next on this worker (finish()), when the task's context is complete. Only then can another core find it.
  */
 #ifndef GK_INTERNAL_H
 #define GK_INTERNAL_H
@@ -46,7 +47,7 @@ extern int *__errno_location(void);
 #define STACK_SIZE	(256u << 10)
 #define SMALL		64u		/* channel elements up to this size are copied by value */
 
-/* ---- lists and locks ---------------------------------------------------------------------------------------------- */
+/* ---- lists and locks --------------------------------------------------------------------------------------------- */
 
 struct list {
 	struct list *next, *prev;
@@ -95,7 +96,7 @@ static inline void unlock(uint32_t *l)
 	store_release(l, 0);
 }
 
-/* ---- objects ------------------------------------------------------------------------------------------------------ */
+/* ---- objects ----------------------------------------------------------------------------------------------------- */
 
 struct worker;
 struct core;
@@ -264,7 +265,7 @@ struct runtime {
 extern struct runtime *gk_rt;
 extern __thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec")));
 
-/* ---- sched.c ------------------------------------------------------------------------------------------------------ */
+/* ---- sched.c ----------------------------------------------------------------------------------------------------- */
 
 bool word_wait(struct worker *w);
 void word_wake(struct worker *w);
@@ -307,8 +308,8 @@ static inline void leave(struct worker *w)
 }
 
 /*
- * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that one left
- * in task->result, outside.
+ * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that
+ * one left in task->result, outside.
  */
 static inline int wait_unlock(struct worker *w, uint32_t *l)
 {
@@ -320,7 +321,7 @@ static inline int wait_unlock(struct worker *w, uint32_t *l)
 	return t->result;
 }
 
-/* ---- the other files ---------------------------------------------------------------------------------------------- */
+/* ---- the other files --------------------------------------------------------------------------------------------- */
 
 struct worker *task_get(size_t stack_size, struct gk_task **task, int *err);	/* outside, and then inside; stack.c */
 struct gk_task *stacks_map(struct runtime *rt);

@@ -56,7 +56,7 @@ err_close:
 static int kern_enter(struct worker *w, unsigned int core)
 {
 	struct runtime *rt = w->rt;
-	struct gk_enter enter = { .size = sizeof(enter), .core = core };
+	struct gk_enter enter = { .size = sizeof(enter), .flags = GK_ENTER_TASKLESS, .core = core };
 
 	if (ioctl(rt->fd, GK_IOC_ENTER, &enter) < 0)
 		return -errno;

@@ -2,15 +2,16 @@
 /*
  * monitor.c - the backend without gk.ko: the same pages, kept by the library itself.
  *
- * What the module learns from the scheduler, a monitor thread finds out by looking: a worker that made no progress for a tick
- * while work waits, and that sleeps by the kernel's account (/proc/self/task/TID/stat), counts as BLOCKED, and its core goes to a
- * standby. When its call returns it runs on beside the other, and says so at its next gk call (unblocked()). A worker that made no
- * progress for a slice and does not sleep gets SIGURG, whose handler waits, with the task mounted, until the core is granted to it again.
+ * What the module learns from the scheduler, a monitor thread finds out by looking: a worker that made no progress for
+ * a tick while work waits, and that sleeps by the kernel's account (/proc/self/task/TID/stat), counts as BLOCKED, and
+ * its core goes to a standby. When its call returns it runs on beside the other, and says so at its next gk call
+ * (unblocked()). A worker that made no progress for a slice and does not sleep gets SIGURG, whose handler waits, with
+ * the task mounted, until the core is granted to it again.
  *
  * The bound on running workers does not hold here, and a block is seen after a tick instead of at once.
  *
- * Locks: each core's `lock` guards its lists, counts and the states of its workers. It is taken outside the core word, and by the signal
- * handler: so who holds it counts `nopreempt`, and the handler then leaves the worker alone.
+ * Locks: each core's `lock` guards its lists, counts and the states of its workers. It is taken outside the core word,
+ * and by the signal handler: so who holds it counts `nopreempt`, and the handler then leaves the worker alone.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -77,7 +78,7 @@ static uint32_t read_state(struct worker *w)
 	return load(&w->wp->state);
 }
 
-/* ---- the lock, which also keeps the preemption signal away ------------------------------------------------------------ */
+/* ---- the lock, which also keeps the preemption signal away ------------------------------------------------------- */
 
 static void stopped_for_good(struct worker *w)
 {
@@ -107,7 +108,8 @@ static void preempt_on(void)
 	store(&mworker(w)->nopreempt, mworker(w)->nopreempt - 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	/* The signal may have come meanwhile, and it does not come again. */
-	if (unlikely(load(&monitor(w->rt)->stopping)) && !w->may_run && !load(&w->wp->taskless) && !mworker(w)->nopreempt)
+	if (unlikely(load(&monitor(w->rt)->stopping)) && !w->may_run && !load(&w->wp->taskless) &&
+	    !mworker(w)->nopreempt)
 		stopped_for_good(w);
 }
 
@@ -138,7 +140,7 @@ static struct core *worker_lock(struct worker *w)
 	}
 }
 
-/* ---- states, as in the module's core.c ---------------------------------------------------------------------------- */
+/* ---- states, as in the module's core.c --------------------------------------------------------------------------- */
 
 static void manager_wake(struct runtime *rt)
 {
@@ -275,7 +277,11 @@ static bool group_work(struct core *core)
 	return false;
 }
 
-enum cause { AFTER_BLOCK, AFTER_PARK, AFTER_WAKE };
+enum cause {
+	AFTER_BLOCK,
+	AFTER_PARK,
+	AFTER_WAKE,
+};
 
 /* If nobody runs on @core and work waits, grants one worker. Core lock held. */
 static void settle(struct core *core, enum cause cause, struct worker *self)
@@ -299,16 +305,18 @@ static void settle(struct core *core, enum cause cause, struct worker *self)
 		return;
 	}
 	node = mc->ready.next;
-	if (list_empty(&mc->ready))
+	if (list_empty(&mc->ready)) {
 		node = mc->standby.next;
-	else if (cause == AFTER_PARK && !list_empty(&mc->standby) &&
-		 ((queue_waits(core) &&
-		   (int32_t)(container_of(node, struct mworker, node)->pos - load(&cp->q_head)) > 0) ||
-		  load(&cp->q_next) || deadline_passed(core)))
+	} else if (cause == AFTER_PARK && !list_empty(&mc->standby) &&
+		   ((queue_waits(core) &&
+		     (int32_t)(container_of(node, struct mworker, node)->pos - load(&cp->q_head)) > 0) ||
+		    load(&cp->q_next) || deadline_passed(core))) {
 		node = mc->standby.next;
-	else if (cause == AFTER_PARK && !list_empty(&mc->standby) && load(&rt->page->gq_len) &&
-		 (mc->gq_turn = !mc->gq_turn))
-		node = mc->standby.next;
+	} else if (cause == AFTER_PARK && !list_empty(&mc->standby) && load(&rt->page->gq_len)) {
+		mc->gq_turn = !mc->gq_turn;
+		if (mc->gq_turn)
+			node = mc->standby.next;
+	}
 	w = container_of(node, struct mworker, node)->w;
 	if (read_state(w) == GK_W_READY)
 		cp->grants_ready++;
@@ -323,7 +331,7 @@ static void settle(struct core *core, enum cause cause, struct worker *self)
 	}
 }
 
-/* ---- the worker's side -------------------------------------------------------------------------------------------- */
+/* ---- the worker's side ------------------------------------------------------------------------------------------- */
 
 static int monitor_enter(struct worker *w, unsigned int id)
 {
@@ -512,7 +520,7 @@ static void monitor_exit(struct worker *w)
 	/* nopreempt stays up: nothing is left to preempt. */
 }
 
-/* ---- preemption --------------------------------------------------------------------------------------------------- */
+/* ---- preemption -------------------------------------------------------------------------------------------------- */
 
 /* SIGURG: in the hog's own thread, on its alternate stack, where it waits until the core is its own again. */
 static void preempt(int sig, siginfo_t *info, void *context)
@@ -556,7 +564,7 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	errno = err;
 }
 
-/* ---- the monitor's side ------------------------------------------------------------------------------------------- */
+/* ---- the monitor's side ------------------------------------------------------------------------------------------ */
 
 /* What the kernel says the thread does: 'R', 'S', 'D', ...; 0 if it does not say. */
 static char thread_state(int tid)
@@ -725,7 +733,10 @@ err_free:
 	return -err;
 }
 
-/* Everybody else has SIGURG pending, which comes before the next user instruction; those who are asleep take it as they wake. */
+/*
+ * Everybody else has SIGURG pending, which comes before the next user instruction; those who are asleep take it as they
+ * wake.
+ */
 static void monitor_stop(struct runtime *rt)
 {
 	struct worker *me = self(), *w;

@@ -2,21 +2,21 @@
 /*
  * sched.c - which task runs next.
  *
- * Per core: `next`, one task that was just made ready by the one that runs, and a ring of 256 from which other cores steal;
- * one queue for all. A task that stops takes from the first two and switches straight to what it finds; every 61st time, and
- * whenever there is more to look at, it switches to the worker's own loop, which looks at timers and the queue of all, then steals,
- * then parks.
+ * Per core: `next`, one task that was just made ready by the one that runs, and a ring of 256 from which other cores
+ * steal; one queue for all. A task that stops takes from the first two and switches straight to what it finds; every
+ * 61st time, and whenever there is more to look at, it switches to the worker's own loop, which looks at timers and the
+ * queue of all, then steals, then parks.
  *
- * Two designs were rejected. Handing woken tasks to the core they last ran on needs a message to a core that may be busy for a
- * whole slice. One queue for all, or queues under locks, cost a contended line a switch.
+ * Two designs were rejected. Handing woken tasks to the core they last ran on needs a message to a core that may be
+ * busy for a whole slice. One queue for all, or queues under locks, cost a contended line a switch.
  *
- * No lost wake-up: who pushes to the ring stores the tail, then fences, then reads idle[] (push()). A core on which nobody runs has
- * its bit set by the backend, which then fences and reads every q_head and q_tail before it lets the last worker sleep. One of the
- * two sees the other. A searching worker stands in for the wake-up of others (`searching`): it takes the mark back
- * before it parks, and the backend's look comes after that.
+ * No lost wake-up: who pushes to the ring stores the tail, then fences, then reads idle[] (push()). A core on which
+ * nobody runs has its bit set by the backend, which then fences and reads every q_head and q_tail before it lets the
+ * last worker sleep. One of the two sees the other. A searching worker stands in for the wake-up of others
+ * (`searching`): it takes the mark back before it parks, and the backend's look comes after that.
  *
- * `next` is not to be stolen and wakes no other core: the task that made it ready usually waits soon. If it does not, the
- * backend's timer is armed, and preempts it.
+ * `next` is not to be stolen and wakes no other core: the task that made it ready usually waits soon. If it does not,
+ * the backend's timer is armed, and preempts it.
  */
 #include <limits.h>
 #include <linux/futex.h>
@@ -68,8 +68,8 @@ void lock_slow(uint32_t *l)
 /*
  * The core word is held: its holder is on this core and was preempted inside. Sleeping lets it run on.
  *
- * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the process
- * fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
+ * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the
+ * process fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
  *
  * Returns false if the runtime was stopped, maybe with the holder inside, and the worker has no task and is to leave.
  */
@@ -104,8 +104,8 @@ void word_wake(struct worker *w)
 }
 
 /*
- * The worker's page does not say what it should: the monitor took it for blocked, or gk.ko moved it to another core while its task was
- * preempted. Gives the word up and takes the right one.
+ * The worker's page does not say what it should: the monitor took it for blocked, or gk.ko moved it to another core
+ * while its task was preempted. Gives the word up and takes the right one.
  */
 bool word_retake(struct worker *w)
 {
@@ -142,7 +142,7 @@ static bool enter_loop(struct worker *w)
 	return true;
 }
 
-/* ---- queues: all of these are called inside ----------------------------------------------------------------------- */
+/* ---- queues: all of these are called inside ---------------------------------------------------------------------- */
 
 void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uint32_t n)
 {
@@ -362,7 +362,7 @@ static bool ready_worker_first(struct worker *w)
 	return load(&cp->nready) && !w->core->next && (int32_t)(load(&cp->ready_pos) - load(&cp->q_head)) <= 0;
 }
 
-/* ---- outside ------------------------------------------------------------------------------------------------------ */
+/* ---- outside ----------------------------------------------------------------------------------------------------- */
 
 void do_todo(struct worker *w)
 {
@@ -430,8 +430,8 @@ static struct gk_task *steal(struct worker *w, struct core *from)
 }
 
 /*
- * Outside: looks for tasks of other cores, for a while. Takes none: returns the core to steal from, or NULL. Only one worker of the
- * process searches at a time.
+ * Outside: looks for tasks of other cores, for a while. Takes none: returns the core to steal from, or NULL. Only one
+ * worker of the process searches at a time.
  */
 static struct core *search(struct worker *w)
 {
@@ -472,7 +472,10 @@ static struct core *search(struct worker *w)
 			found = &rt->cores[i];
 	/* A full fence; the backend's look at the rings, before it lets this worker sleep, comes after it. */
 	exchange(&rt->page->searching, 0);
-	/* Whoever pushed meanwhile woke nobody, and we take from one place only: if more is left, the next one is woken for it. */
+	/*
+	 * Whoever pushed meanwhile woke nobody, and we take from one place only: if more is left, the next one is woken
+	 * for it.
+	 */
 	if (found)
 		for (i = 0; i < rt->ncores; i++)
 			if (load(&rt->page->gq_len) ||
@@ -494,7 +497,7 @@ static bool pull(struct worker *w)
 	return false;
 }
 
-/* ---- switching ---------------------------------------------------------------------------------------------------- */
+/* ---- switching --------------------------------------------------------------------------------------------------- */
 
 static void task_dead(struct worker *w, struct gk_task *t)
 {
@@ -503,7 +506,10 @@ static void task_dead(struct worker *w, struct gk_task *t)
 
 	lock(&t->lock);
 	t->ended = true;
-	/* One that came before gk_exit() looked was made ready there; one that came since waits. Both leave the rest to us. */
+	/*
+	 * One that came before gk_exit() looked was made ready there; one that came since waits. Both leave the rest to
+	 * us.
+	 */
 	joiner = t->joined ? NULL : t->joiner;
 	release = t->detached || t->joiner;
 	unlock(&t->lock);
@@ -564,8 +570,8 @@ static inline void fpu_enter(struct gk_task *t)
 }
 
 /*
- * The calling task stops running, as @after says. Inside before and after; what it returns is the worker on which the task goes on.
- * A worker beside which others run on its core takes no other task: it goes to its own loop, and parks.
+ * The calling task stops running, as @after says. Inside before and after; what it returns is the worker on which the
+ * task goes on. A worker beside which others run on its core takes no other task: it goes to its own loop, and parks.
  */
 __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum after after)
 {
@@ -575,14 +581,16 @@ __attribute__((noinline)) struct worker *switch_away(struct worker *w, enum afte
 	prev->after = after;
 	prev->err = *w->errno_location;
 	fpu_leave(w, prev);
-	if (unlikely(prev->pinned))
+	if (unlikely(prev->pinned)) {
 		w->mine = prev;
-	else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && w->core->turns)) {
+	} else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && w->core->turns)) {
 		w->core->turns--;
 		t = pick(w);
 	}
 	w->prev = prev;
 	set_task(w, t);
+	if (unlikely(!t))
+		store(&w->wp->taskless, 1);
 	context_switch(&prev->sp, likely(t) ? t->sp : w->home);
 	w = self();
 	*w->errno_location = prev->err;
@@ -603,8 +611,7 @@ static __attribute__((noinline)) bool run(struct worker *w, struct gk_task *t)
 	}
 	set_task(w, t);
 	context_switch(&w->home, t->sp);
-	/* switch_away() set w->task to NULL. */
-	store(&w->wp->taskless, 1);
+	/* switch_away() set w->task to NULL, and taskless. */
 	if (w->leaving)
 		return false;
 	finish(w);
@@ -733,7 +740,7 @@ void worker_loop(struct worker *w)
 	}
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------------------------- */
+/* ---- the calls --------------------------------------------------------------------------------------------------- */
 
 int gk_yield(void)
 {

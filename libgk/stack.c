@@ -3,11 +3,11 @@
  * stack.c - memory for tasks: a guard page, the stack, and the struct gk_task at its top.
  *
  * Stacks of the default size come in chunks of one mapping, of which only touched pages use memory. Their guards are
- * page-table marks where the kernel has them (MADV_GUARD_INSTALL, 6.13), else protections, which split the mapping: that ends at
- * vm.max_map_count, some 32,000 tasks, and starting more then fails with -ENOMEM.
+ * page-table marks where the kernel has them (MADV_GUARD_INSTALL, 6.13), else protections, which split the mapping:
+ * that ends at vm.max_map_count, some 32,000 tasks, and starting more then fails with -ENOMEM.
  *
- * The top of each stack is moved down by a multiple of 128 bytes, another for each neighbour: tasks that all have their hot lines at the
- * same offset of a page fight for the same few sets of the cache.
+ * The top of each stack is moved down by a multiple of 128 bytes, another for each neighbour: tasks that all have their
+ * hot lines at the same offset of a page fight for the same few sets of the cache.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -53,12 +53,15 @@ static struct gk_task *place(char *base, size_t size, unsigned int colour)
 
 static char *map(size_t size)
 {
-	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 
 	return base == MAP_FAILED ? NULL : base;
 }
 
-/* A new chunk of stacks, as a list. Outside, and with no lock held: it may take long, and its worker may be preempted. */
+/*
+ * A new chunk of stacks, as a list. Outside, and with no lock held: it may take long, and its worker may be preempted.
+ */
 struct gk_task *stacks_map(struct runtime *rt)
 {
 	size_t each = STACK_SIZE;	/* the guard is its lowest page */
@@ -149,7 +152,10 @@ static struct gk_task *pool_get(struct worker *w)
 	return t;
 }
 
-/* Goes inside with a new task in *task. NULL, and outside: there is no task to call it (-EPERM), or no memory (-ENOMEM), in *err. */
+/*
+ * Goes inside with a new task in *task. NULL, and outside: there is no task to call it (-EPERM), or no memory
+ * (-ENOMEM), in *err.
+ */
 struct worker *task_get(size_t size, struct gk_task **task, int *err)
 {
 	struct worker *w = enter();
@@ -214,7 +220,7 @@ void task_unmap(struct gk_task *t)
 	munmap(t->stack - PAGE, t->stack_size + PAGE);
 }
 
-/* ---- overflow ----------------------------------------------------------------------------------------------------- */
+/* ---- overflow ---------------------------------------------------------------------------------------------------- */
 
 static struct sigaction old_segv, old_bus;
 
@@ -227,7 +233,8 @@ static void fault(int sig, siginfo_t *info, void *context)
 
 	if (t && addr >= t->stack - PAGE && addr < t->stack) {
 		say("task %llu%s%s%s overflowed its stack of %zu KiB (gk_attr.stack_size)", (unsigned long long)t->id,
-		    t->name[0] ? " '" : "", t->name, t->name[0] ? "'" : "", (t->stack_size + (t->pooled ? PAGE : 0)) >> 10);
+		    t->name[0] ? " '" : "", t->name, t->name[0] ? "'" : "",
+		    (t->stack_size + (t->pooled ? PAGE : 0)) >> 10);
 		signal(SIGABRT, SIG_DFL);
 		abort();
 	}

@@ -2,8 +2,8 @@
 /*
  * sync.c - mutex and wait group.
  *
- * A mutex is its owner's address; bit 0 says that tasks wait, and is changed under waiters.lock only. Taking and giving up
- * a mutex for which nobody waits is one compare-and-swap, without going inside.
+ * A mutex is its owner's address; bit 0 says that tasks wait, and is changed under waiters.lock only. Taking and giving
+ * up a mutex for which nobody waits is one compare-and-swap, without going inside.
  */
 #include "internal.h"
 
@@ -113,7 +113,10 @@ int gk_mutex_unlock(gk_mutex *m)
 	lock(&m->waiters.lock);
 	first = waiters_get(&m->waiters);
 	if (!first || !m->waiters.first) {
-		/* Nobody is left to be marked for. The last store is the one that gives it up: then another may free the mutex. */
+		/*
+		 * Nobody is left to be marked for. The last store is the one that gives it up: then another may free
+		 * the mutex.
+		 */
 		if (!first || now_ns() - first->waiting_since <= STARVED_NS) {
 			if (first)
 				first->result = 1;

@@ -2,9 +2,10 @@
 /*
  * task.c - tasks: start, join, names.
  *
- * A task's struct lies at the top of its own stack, so that a switch touches one page. It is given back when the task has
- * ended and its handle has been given up, whichever comes last. `lock` decides which that is: a joiner that comes before the end
- * gives the handle up there and then (`joiner`), one that comes after it frees the task itself (`ended`).
+ * A task's struct lies at the top of its own stack, so that a switch touches one page. It is given back when the task
+ * has ended and its handle has been given up, whichever comes last. `lock` decides which that is: a joiner that comes
+ * before the end gives the handle up there and then (`joiner`), one that comes after it frees the task itself
+ * (`ended`).
  */
 #include <string.h>
 

@@ -23,7 +23,7 @@ uint64_t gk_now(void)
 	return now_ns();
 }
 
-/* ---- the heap: prev is the parent for a first child, else the left sibling -------------------------------------------- */
+/* ---- the heap: prev is the parent for a first child, else the left sibling --------------------------------------- */
 
 static struct timer_node *merge(struct timer_node *a, struct timer_node *b)
 {
@@ -147,7 +147,7 @@ void timers_run(struct worker *w)
 	unlock(&core->timers_lock);
 }
 
-/* ---- sleep -------------------------------------------------------------------------------------------------------- */
+/* ---- sleep ------------------------------------------------------------------------------------------------------- */
 
 static void sleep_over(struct worker *w, struct timer_node *node)
 {
@@ -182,7 +182,7 @@ int gk_sleep(uint64_t ns)
 	return gk_sleep_until(ns > UINT64_MAX - now ? UINT64_MAX : now + ns);
 }
 
-/* ---- timers ------------------------------------------------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
 
 /* Freed by gk_timer_stop(). */
 struct gk_timer {

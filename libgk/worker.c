@@ -2,8 +2,8 @@
 /*
  * worker.c - the runtime's life: gk_run(), the worker threads, and the manager that makes more of them.
  *
- * The thread that calls gk_run() is the manager. It is pinned nowhere and runs no task, so it can make a worker when every
- * worker is blocked.
+ * The thread that calls gk_run() is the manager. It is pinned nowhere and runs no task, so it can make a worker when
+ * every worker is blocked.
  */
 #define _GNU_SOURCE
 #include <linux/membarrier.h>
@@ -21,7 +21,8 @@
 #include "internal.h"
 
 #define MAX_WORKERS	4096u
-#define SOFT_WORKERS	512u		/* beyond this one at a time, and only when a core has work and nobody runs there */
+#define SOFT_WORKERS	512u		/* beyond this one at a time, */
+					/* and only when a core has work and nobody runs there */
 #define THREAD_STACK	(256ul << 10)	/* for the worker's own loop; only what is touched uses memory */
 
 struct runtime *gk_rt;
@@ -37,7 +38,7 @@ void say(const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(line + 4, sizeof(line) - 5, fmt, ap);
 	va_end(ap);
-	n = n < 0 ? 0 : n > (int)sizeof(line) - 6 ? (int)sizeof(line) - 6 : n;
+	n = n < 0 ? 0 : (n > (int)sizeof(line) - 6 ? (int)sizeof(line) - 6 : n);
 	line[4 + n] = '\n';
 	if (write(STDERR_FILENO, line, 5 + n) < 0)
 		return;
@@ -55,7 +56,7 @@ void die(const char *fmt, ...)
 	abort();
 }
 
-/* ---- settings ----------------------------------------------------------------------------------------------------- */
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
 
 static bool read_file(const char *path, char *buf, size_t size)
 {
@@ -77,7 +78,10 @@ static int cgroup_cpus(void)
 	long quota, period;
 	int n, least = 0;
 
-	if (!read_file("/proc/self/cgroup", line, sizeof(line)) || !(p = strstr(line, "0::/")))
+	if (!read_file("/proc/self/cgroup", line, sizeof(line)))
+		return 0;
+	p = strstr(line, "0::/");
+	if (!p)
 		return 0;
 	p += 3;
 	p[strcspn(p, "\n")] = 0;
@@ -95,7 +99,8 @@ static int cgroup_cpus(void)
 }
 
 /* A number from the environment, or @otherwise. */
-static int env_number(const char *name, unsigned long min, unsigned long max, unsigned long otherwise, unsigned long *out)
+static int env_number(const char *name, unsigned long min, unsigned long max, unsigned long otherwise,
+		      unsigned long *out)
 {
 	const char *s = getenv(name);
 	char *end;
@@ -204,7 +209,7 @@ static int pick_backend(struct runtime *rt)
 	return rt->be->start(rt);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------------------ */
+/* ---- workers ----------------------------------------------------------------------------------------------------- */
 
 static void *worker_thread(void *arg)
 {
@@ -279,7 +284,10 @@ static int worker_start(struct runtime *rt, struct core *core)
 	return -err;
 }
 
-/* A core has no standby worker left: makes one, or more where many are in use. Returns false if it should be asked again soon. */
+/*
+ * A core has no standby worker left: makes one, or more where many are in use. Returns false if it should be asked
+ * again soon.
+ */
 static bool grow(struct runtime *rt, struct core *core)
 {
 	uint32_t n = load(&rt->nthreads), batch = 1 + n / rt->ncores / 8;
@@ -292,7 +300,8 @@ static bool grow(struct runtime *rt, struct core *core)
 	if (n >= rt->max_workers) {
 		if (starved && !rt->reported) {
 			rt->reported = true;
-			say("all %u workers (GK_WORKERS) are blocked while tasks wait; they wait on until one comes back", n);
+			say("all %u workers (GK_WORKERS) are blocked while tasks wait; they wait on until one comes back",
+			    n);
 		}
 		return true;
 	}
@@ -332,7 +341,7 @@ static void manage(struct runtime *rt)
 	}
 }
 
-/* ---- start and end ------------------------------------------------------------------------------------------------ */
+/* ---- start and end ----------------------------------------------------------------------------------------------- */
 
 /* Ends everything: by the main task, outside. */
 void main_finish(struct worker *w, int result)
@@ -509,7 +518,7 @@ err_idle:
 	return err;
 }
 
-/* ---- statistics --------------------------------------------------------------------------------------------------- */
+/* ---- statistics -------------------------------------------------------------------------------------------------- */
 
 int gk_stats(struct gk_stats *stats, size_t size)
 {

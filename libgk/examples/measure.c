@@ -2,8 +2,8 @@
 /*
  * measure.c - runs treehash or treehash-threads, and says what it took: one row of the table of run-treehash.
  *
- * measure FILES OUTPUT PROGRAM ARG...: FILES is how many it has to hash, OUTPUT gets its stdout. What it writes to stderr goes
- * to ours, the row to stdout.
+ * measure FILES OUTPUT PROGRAM ARG...: FILES is how many it has to hash, OUTPUT gets its stdout. What it writes to
+ * stderr goes to ours, the row to stdout.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -39,7 +39,8 @@ static void cpu_times(double *all, double *idle)
 	FILE *f = fopen("/proc/stat", "re");
 	int i;
 
-	if (!f || fscanf(f, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", t, t + 1, t + 2, t + 3, t + 4, t + 5, t + 6, t + 7) != 8)
+	if (!f || fscanf(f, "cpu %lf %lf %lf %lf %lf %lf %lf %lf",
+			 t, t + 1, t + 2, t + 3, t + 4, t + 5, t + 6, t + 7) != 8)
 		die("/proc/stat");
 	fclose(f);
 	*all = 0;
@@ -132,7 +133,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "measure: %s ended with status 0x%x\n", argv[3], status);
 		return 1;
 	}
-	printf("%9.1f %9.0f %9.0f %9ld %9.1f %9.1f %9.0f\n", end - start, atol(argv[1]) / (end - start), units / (end - start),
-	       most, usage.ru_maxrss / 1024.0, 100 * (idle[1] - idle[0]) / (all[1] - all[0]), disk[1] - disk[0]);
+	printf("%9.1f %9.0f %9.0f %9ld %9.1f %9.1f %9.0f\n",
+	       end - start, atol(argv[1]) / (end - start), units / (end - start), most,
+	       usage.ru_maxrss / 1024.0, 100 * (idle[1] - idle[0]) / (all[1] - all[0]), disk[1] - disk[0]);
 	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * pipeline.c - prime numbers: each stage is a task that takes numbers from one channel and gives those its prime does not
- * divide to the next.
+ * pipeline.c - prime numbers: each stage is a task that takes numbers from one channel and gives those its prime does
+ * not divide to the next.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -77,8 +77,8 @@ static int app(void *arg)
 	over = true;
 
 	gk_stats(&stats, sizeof(stats));
-	fprintf(stderr, "\r%s: %ld files, %lu tasks on at most %lu threads, which blocked %lu times\n", gk_backend(), hashed,
-		stats.started, stats.workers_peak, stats.blocks);
+	fprintf(stderr, "\r%s: %ld files, %lu tasks on at most %lu threads, which blocked %lu times\n",
+		gk_backend(), hashed, stats.started, stats.workers_peak, stats.blocks);
 	fprintf(stderr, "units %ld\n", units);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

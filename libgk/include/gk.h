@@ -5,13 +5,14 @@
  * A task is a function with a stack of its own. Tasks run on all cores at once, a few kernel threads (workers) carry
  * them, and each may call anything that blocks: while it is asleep in the kernel its core runs others.
  *
- * Returns: 0 or a positive number, or a negative errno. No function needs errno to be read. Every function may be called from a
- * task; those marked "anywhere" from any thread too. A call that waits, made outside a task, returns -EPERM.
+ * Returns: 0 or a positive number, or a negative errno. No function needs errno to be read. Every function may be
+ * called from a task; those marked "anywhere" from any thread too. A call that waits, made outside a task, returns
+ * -EPERM.
  * Times are nanoseconds; deadlines are of CLOCK_MONOTONIC, as gk_now() tells it.
  *
- * errno: a task that waits or yields may go on in another thread. This header makes `errno` a call that looks the thread up each time,
- * so include it after <errno.h> or instead. Code compiled without it may keep the address of errno across a gk call; libgk
- * keeps a task's errno value as it was, in whatever thread the task goes on.
+ * errno: a task that waits or yields may go on in another thread. This header makes `errno` a call that looks the
+ * thread up each time, so include it after <errno.h> or instead. Code compiled without it may keep the address of errno
+ * across a gk call; libgk keeps a task's errno value as it was, in whatever thread the task goes on.
  */
 #ifndef GK_H
 #define GK_H
@@ -29,24 +30,25 @@ int *gk_errno_location(void);
 #undef errno
 #define errno (*gk_errno_location())
 
-/* ---- Running ------------------------------------------------------------------------------------------------------ */
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
 
 /*
  * Starts the runtime, runs fn(arg) as the main task and returns what it returned. When the main task returns, no other
- * task executes another instruction, as in Go. One that was in the middle of malloc() or printf() keeps that lock for ever: so the program
- * should end soon after, by _exit() or quick_exit() if tasks were left running; their memory is not given back. Called from a plain thread, one at a time; -EBUSY if
- * a runtime runs already, -EPERM from a task, -ENOSYS if GK_KMOD=require and the module is not there, -ENOMEM, -EAGAIN if
- * threads cannot be started, -EINVAL for a bad GK_ variable.
+ * task executes another instruction, as in Go. One that was in the middle of malloc() or printf() keeps that lock for
+ * ever: so the program should end soon after, by _exit() or quick_exit() if tasks were left running; their memory is
+ * not given back. Called from a plain thread, one at a time; -EBUSY if a runtime runs already, -EPERM from a task,
+ * -ENOSYS if GK_KMOD=require and the module is not there, -ENOMEM, -EAGAIN if threads cannot be started, -EINVAL for a
+ * bad GK_ variable.
  *
  * Environment: GK_CORES (as gk_set_cores), GK_KMOD=auto|off|require (use gk.ko if it is there; never; or fail),
- * GK_SLICE_US (time after which a task that others wait for is preempted, default 10000), GK_BOUND (running workers a core may have when
- * one more wakes; default 0, as many as wake), GK_WORKERS (most worker threads, default 4096).
+ * GK_SLICE_US (time after which a task that others wait for is preempted, default 10000), GK_BOUND (running workers a
+ * core may have when one more wakes; default 0, as many as wake), GK_WORKERS (most worker threads, default 4096).
  */
 int gk_run(int (*fn)(void *arg), void *arg);
 
 /*
- * The number of cores of the next gk_run(): 1 to 256. 0: what GK_CORES says, or else the CPUs this process may use, its cgroup's
- * CPU limit included. Returns -EINVAL for more, -EBUSY while a runtime runs. Anywhere.
+ * The number of cores of the next gk_run(): 1 to 256. 0: what GK_CORES says, or else the CPUs this process may use, its
+ * cgroup's CPU limit included. Returns -EINVAL for more, -EBUSY while a runtime runs. Anywhere.
  */
 int gk_set_cores(int n);
 
@@ -56,16 +58,18 @@ int gk_cores(void);
 /* Who tells the runtime that a task blocked: "gk.ko" or "monitor"; "none" when no runtime runs. Anywhere. */
 const char *gk_backend(void);
 
-/* ---- Tasks -------------------------------------------------------------------------------------------------------- */
+/* ---- Tasks ------------------------------------------------------------------------------------------------------- */
 
 typedef struct gk_task gk_task;
 
 #define GK_PINNED 1u		/* the task stays on one worker thread all its life: for libraries that need that */
-#define GK_FPU 2u		/* it sets MXCSR itself (flush to zero, say): keep that at each switch. fesetround() needs no flag */
+#define GK_FPU 2u		/* it sets MXCSR itself (flush to zero, say): keep that at each switch. */
+				/* fesetround() needs no flag */
 
 struct gk_attr {
 	const char *name;	/* copied, cut at 31 bytes; NULL: none */
-	size_t stack_size;	/* bytes, 16 KiB to 1 GiB, rounded up to pages; 0: 256 KiB (only what is touched uses memory) */
+	size_t stack_size;	/* bytes, 16 KiB to 1 GiB, rounded up to pages; */
+				/* 0: 256 KiB (only what is touched uses memory) */
 	unsigned int flags;	/* GK_PINNED, GK_FPU */
 };
 
@@ -73,12 +77,15 @@ struct gk_attr {
 int gk_go(void (*fn)(void *arg), void *arg);
 
 /*
- * The same with attributes (NULL: the defaults), and with a handle in *task unless task is NULL. The handle must be given to
- * gk_join() or gk_detach() once. -EINVAL for a wrong attribute.
+ * The same with attributes (NULL: the defaults), and with a handle in *task unless task is NULL. The handle must be
+ * given to gk_join() or gk_detach() once. -EINVAL for a wrong attribute.
  */
 int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), void *arg);
 
-/* Waits until the task ended and gives the handle back. 0; -EDEADLK for the task itself; -EINVAL if another one joins it. */
+/*
+ * Waits until the task ended and gives the handle back. 0; -EDEADLK for the task itself; -EINVAL if another one joins
+ * it.
+ */
 int gk_join(gk_task *task);
 
 /* Gives the handle back without waiting. */
@@ -87,7 +94,9 @@ int gk_detach(gk_task *task);
 /* Lets the tasks that wait for this core run first. 0. */
 int gk_yield(void);
 
-/* Ends the calling task; it need not return from its function. The main task's result is then 0. Aborts outside a task. */
+/*
+ * Ends the calling task; it need not return from its function. The main task's result is then 0. Aborts outside a task.
+ */
 void gk_exit(void) __attribute__((noreturn));
 
 /* The calling task, valid until it ends and not to be joined; NULL outside one. Anywhere. */
@@ -99,16 +108,20 @@ uint64_t gk_id(void);
 /* The calling task's name, "" if it has none; NULL outside a task. Anywhere. */
 const char *gk_name(void);
 
-/* From now on the calling task stays on the worker it is on / may move again. Both nest. 0, or -EINVAL for one unpin too many. */
+/*
+ * From now on the calling task stays on the worker it is on / may move again. Both nest. 0, or -EINVAL for one unpin
+ * too many.
+ */
 int gk_pin(void);
 int gk_unpin(void);
 
-/* ---- Channels: the Go specification's, with error codes where Go panics --------------------------------------------- */
+/* ---- Channels: the Go specification's, with error codes where Go panics ------------------------------------------ */
 
 typedef struct gk_chan gk_chan;
 
 /*
- * A channel of elements of elem_size bytes (0 is allowed) that holds up to cap of them; cap 0: a send waits for its receive.
+ * A channel of elements of elem_size bytes (0 is allowed) that holds up to cap of them; cap 0: a send waits for its
+ * receive.
  * NULL if there is no memory or the sizes overflow. Anywhere.
  */
 gk_chan *gk_chan_new(size_t elem_size, size_t cap);
@@ -117,15 +130,15 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap);
 int gk_chan_free(gk_chan *chan);
 
 /*
- * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting; -ENOMEM for an
- * element of more than 64 bytes.
+ * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting;
+ * -ENOMEM for an element of more than 64 bytes.
  * On a NULL channel waits for ever. Waiting senders are served first come, first served.
  */
 int gk_chan_send(gk_chan *chan, const void *elem);
 
 /*
- * Copies the next element out (elem may be NULL: it is dropped); waits while there is none. 1 with an element, 0 when the
- * channel is closed and empty. On a NULL channel waits for ever.
+ * Copies the next element out (elem may be NULL: it is dropped); waits while there is none. 1 with an element, 0 when
+ * the channel is closed and empty. On a NULL channel waits for ever.
  */
 int gk_chan_recv(gk_chan *chan, void *elem);
 
@@ -140,7 +153,7 @@ int gk_chan_close(gk_chan *chan);
 size_t gk_chan_len(const gk_chan *chan);
 size_t gk_chan_cap(const gk_chan *chan);
 
-/* ---- Time --------------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 /* CLOCK_MONOTONIC. Anywhere. */
 uint64_t gk_now(void);
@@ -162,7 +175,7 @@ gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg);
 /* 1 if it will not fire any more because of this call, 0 if it has fired. Frees the timer either way. */
 int gk_timer_stop(gk_timer *timer);
 
-/* ---- Synchronisation. Zeroed memory is an unlocked mutex and a wait group of 0 ---------------------------------------- */
+/* ---- Synchronisation. Zeroed memory is an unlocked mutex and a wait group of 0 ----------------------------------- */
 
 struct gk_waiters {
 	uint32_t lock;
@@ -191,7 +204,7 @@ int gk_wg_add(gk_wg *wg, int64_t n);	/* 0; -EINVAL if the count would become neg
 int gk_wg_done(gk_wg *wg);		/* gk_wg_add(wg, -1) */
 int gk_wg_wait(gk_wg *wg);		/* until the count is 0; 0 */
 
-/* ---- Statistics --------------------------------------------------------------------------------------------------- */
+/* ---- Statistics -------------------------------------------------------------------------------------------------- */
 
 struct gk_stats {
 	uint64_t tasks;			/* that have not ended */
@@ -208,7 +221,10 @@ struct gk_stats {
 	uint64_t inside_blocks;		/* times a worker blocked while it held it (should stay 0) */
 };
 
-/* Fills in *stats; size is sizeof(*stats), so that later versions can append. -EINVAL for 0; -ESRCH if no runtime runs. Anywhere. */
+/*
+ * Fills in *stats; size is sizeof(*stats), so that later versions can append. -EINVAL for 0; -ESRCH if no runtime runs.
+ * Anywhere.
+ */
 int gk_stats(struct gk_stats *stats, size_t size);
 
 #pragma GCC visibility pop

@@ -50,6 +50,7 @@ TEST(as_many_cores_as_info_says)
 	int fd = open(RIG_DEV, O_RDWR);
 	unsigned char *map;
 	unsigned int i;
+	cpu_set_t set;
 
 	ASSERT_EQ(0, ioctl(fd, GK_IOC_INFO, &info));
 	for (i = 0; i < info.max_cores; i++) {
@@ -63,6 +64,10 @@ TEST(as_many_cores_as_info_says)
 	/* The last core works, and so do its bits. */
 	e.core = info.max_cores - 1;
 	EXPECT_EQ(1, ((struct gk_group_page *)map)->idle[e.core / 64] >> e.core % 64 & 1);
+	/* On its CPU: elsewhere it would be a stray. */
+	CPU_ZERO(&set);
+	CPU_SET(cpus[e.core], &set);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
 	ASSERT_EQ(0, ioctl(fd, GK_IOC_ENTER, &e));
 	EXPECT_EQ(0, ((struct gk_group_page *)map)->idle[e.core / 64] >> e.core % 64 & 1);
 	EXPECT_EQ(e.core, ((struct gk_worker_page *)(map + s.worker_off + e.id * s.worker_stride))->core);

@@ -693,7 +693,8 @@ static int file_put(const char *path, const char *text)
 
 /*
  * A swap file as mkswap makes it (the last ten bytes of page 0, version 1, and how many pages), and twice as much memory as the
- * process's cgroup may have: every touch of a page that is out has to wait for the disk.
+ * process's cgroup should have: every touch of a page that is out has to wait for the disk. memory.high, not memory.max: where the
+ * disk is slow the process is slowed down, and not killed. The file is written outside of the cgroup.
  */
 static int p_swap(struct kind *k)
 {
@@ -709,8 +710,7 @@ static int p_swap(struct kind *k)
 		return 0;
 	}
 	file_put(SWAP_TOP "/cgroup.subtree_control", "+memory");
-	if ((mkdir(SWAP_GROUP, 0755) && errno != EEXIST) || file_put(SWAP_GROUP "/memory.max", "12M") ||
-	    file_put(SWAP_GROUP "/cgroup.procs", "0")) {
+	if ((mkdir(SWAP_GROUP, 0755) && errno != EEXIST) || file_put(SWAP_GROUP "/memory.high", "12M")) {
 		k->skip = "no memory cgroup";
 		return 0;
 	}
@@ -731,6 +731,8 @@ static int p_swap(struct kind *k)
 		remove_dir(k);
 		return 0;
 	}
+	if (file_put(SWAP_GROUP "/cgroup.procs", "0"))
+		return -errno;
 	k->len = 24UL << 20;
 	k->mem = mmap(NULL, k->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	madvise(k->mem, k->len, MADV_NOHUGEPAGE);

@@ -131,9 +131,9 @@ TEST(pull_moves_the_longest_ready_worker)
 	EXPECT_EQ(0, p->ret) TH_LOG("nobody is READY there");
 
 	ASSERT_EQ(1, write(fb[1], "x", 1));
-	ASSERT_STATE(b, GK_W_READY);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(b, GK_W_READY)));
 	ASSERT_EQ(1, write(fa[1], "x", 1));
-	ASSERT_STATE(a, GK_W_READY);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(a, GK_W_READY)));
 	rig_go(p);
 	ASSERT_TRUE(RIG_WAIT(atomic_load(&p->seen) == 2));
 	EXPECT_EQ(1, p->ret);

@@ -558,7 +558,7 @@ TEST(a_park_holds_back_no_delayed_close)
 		rig_push_quiet(&r, 0);
 		rig_go(h);
 		ASSERT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
-		ASSERT_TRUE(RIG_WAIT(rig_state(h) == GK_W_READY && rig_task_state(h->tid) == 'S'));
+		ASSERT_TRUE(RIG_WAIT(rig_parked(h, GK_W_READY)));
 		/* Preempted inside or behind the call: then its mark is 0 and every writer must be gone. */
 		caught = atomic_load(&h->seen) && !atomic_load(&h->mark) && fcntl(k.last, F_GETFD) < 0;
 		if (caught) {

@@ -203,6 +203,12 @@ static inline bool rig_wait_state(struct rig_worker *w, uint32_t state)
 	return RIG_WAIT(rig_state(w) == state);
 }
 
+/* In the state and asleep in its park, not only on its way there: what PULL needs, for one. */
+static inline bool rig_parked(struct rig_worker *w, uint32_t state)
+{
+	return rig_state(w) == state && rig_task_state(w->tid) == 'S';
+}
+
 /* The worker has used `ns` more CPU time: what a hog does while nobody stops it. */
 bool rig_wait_cpu(struct rig_worker *w, uint64_t ns);
 /* The worker's beats grow by n: it runs user code. */

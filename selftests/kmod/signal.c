@@ -51,11 +51,6 @@ static void on_nudge(int sig)
 	(void)sig;
 }
 
-static bool parked_ready(struct rig_worker *w)
-{
-	return rig_state(w) == GK_W_READY && rig_task_state(w->tid) == 'S';
-}
-
 /*
  * Rule 8: the handler runs while the worker is READY, and afterwards it is parked again without its grant.
  *
@@ -82,13 +77,13 @@ TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	ASSERT_EQ(1, write(fd[1], "x", 1));
-	ASSERT_TRUE(RIG_WAIT(parked_ready(a)));
+	ASSERT_TRUE(RIG_WAIT(rig_parked(a, GK_W_READY)));
 	for (n = 1; n <= count; n++) {
 		ASSERT_EQ(0, pthread_kill(a->thread, SIGUSR1));
 		ASSERT_TRUE(RIG_WAIT(({
 			/* The hog's slice begins anew, so that no grant comes from its end. */
 			WRITE_ONCE(rig_wp(h)->switches, rig_wp(h)->switches + 1);
-			if (parked_ready(a) && atomic_load(&handled) != n && nudges < count) {
+			if (rig_parked(a, GK_W_READY) && atomic_load(&handled) != n && nudges < count) {
 				nudges++;
 				pthread_kill(a->thread, SIGUSR2);
 			}
@@ -98,7 +93,7 @@ TEST(a_handler_runs_in_a_ready_worker_which_parks_again)
 		ASSERT_EQ(0, rig_wp(a)->grants) TH_LOG("signal %lu was handled after a grant", n);
 		ASSERT_EQ(a->tid, atomic_load(&handler_tid));
 		/* parked again: asleep, READY, and it stays so */
-		ASSERT_TRUE(RIG_WAIT(parked_ready(a)))
+		ASSERT_TRUE(RIG_WAIT(rig_parked(a, GK_W_READY)))
 			TH_LOG("signal %lu: %s, %c", n, state_name(rig_state(a)), rig_task_state(a->tid));
 		ASSERT_TRUE(rig_is_still(a, 2));
 	}
@@ -503,7 +498,7 @@ TEST(a_parked_worker_can_be_traced)
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	ASSERT_EQ(1, write(fd[1], "x", 1));
-	ASSERT_TRUE(RIG_WAIT(parked_ready(a)));
+	ASSERT_TRUE(RIG_WAIT(rig_parked(a, GK_W_READY)));
 	for (i = 0; i < 20; i++) {
 		WRITE_ONCE(rig_wp(h)->switches, i + 1);
 		if (!trace(in, out, a->tid)) {
@@ -511,7 +506,7 @@ TEST(a_parked_worker_can_be_traced)
 			SKIP(return, "this user may not trace");
 		}
 		EXPECT_TRUE(untrace(in, out));
-		ASSERT_TRUE(RIG_WAIT(parked_ready(a)))
+		ASSERT_TRUE(RIG_WAIT(rig_parked(a, GK_W_READY)))
 			TH_LOG("%s %c", state_name(rig_state(a)), rig_task_state(a->tid));
 		ASSERT_TRUE(rig_is_still(a, 5));
 	}

@@ -68,6 +68,30 @@ TEST(a_stray_worker_takes_no_core)
 	rig_close(&r);
 }
 
+/* A parked worker that is moved gets its grant all the same, although it is on another CPU when it is switched in. */
+TEST(a_parked_worker_that_is_moved_is_granted)
+{
+	const struct rig_opt opt = { .bound = 1, .ncores = 2 };
+	struct rig_worker *s;
+	unsigned long n;
+	struct rig r;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	for (n = 1; n <= 20; n++) {
+		ASSERT_TRUE(RIG_WAIT(rig_parked(s, GK_W_STANDBY)));
+		ASSERT_EQ(0, pin(s->tid, rig_nth_cpu(n & 1)));
+		rig_push(&r, 0);
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&s->taken) == n))
+			TH_LOG("move %lu: %s", n, state_name(rig_state(s)));
+	}
+	ASSERT_TRUE(RIG_WAIT(rig_state(s) == GK_W_STANDBY));
+	rig_close(&r);
+}
+
 static int online(unsigned int cpu, const char *v)
 {
 	char path[80];

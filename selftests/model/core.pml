@@ -12,8 +12,10 @@
  *
  * F_ switches add parts, so that each run is one small state space. Without FAIR whatever depends on time or order goes either
  * way: the timer may fire at any step, a worker may be protected or not, the library takes a task or parks. FAIR is for the
- * liveness properties: the timer fires when it is armed, each runnable thread has its turn, the library keeps to gk.h. A MUTATE_ switch is a mistake that the verifier must find; the
- * ones called "was" are how commit 16e7731 had it. ./run has the list, README the table from steps to C functions.
+ * liveness properties: the timer fires when it is armed, each runnable thread has its turn, the library keeps to gk.h.
+ *
+ * A MUTATE_ switch is a mistake that the verifier must find. MUTATE_WAS_ ones were in the module once; what stands in
+ * their place is the repair. ./run has the list, README the table from steps to C functions.
  */
 #ifndef N
 #define N 3			/* workers */
@@ -81,6 +83,7 @@ byte budget = BUDGET;
 #define affordable	true
 #endif
 #endif
+
 byte pick = NOBODY;		/* scratch of a locked section */
 
 /* struct gk_wake: whom each context has granted and is about to wake */
@@ -399,22 +402,23 @@ inline tick()
 {
 	armed = false;
 	if
-	:: running == 0 -> settle(AFTER_PARK, NOBODY, FROM_IRQ)
 	:: running > 0 && cur != NOBODY && st[cur] == RUNNING && (running > 1 || core_work) ->
 		if
 #ifdef FAIR
 		:: !used[cur] -> used[cur] = true
 #endif
 #ifdef MUTATE_TICK_INSIDE
-		:: true ->
+		:: make_ready(cur); hit = true
 #else
 		:: inside(cur) -> retry()
-		:: !inside(cur) ->
+		:: !inside(cur) -> make_ready(cur); hit = true
 #endif
-			make_ready(cur);
-			settle(AFTER_PARK, NOBODY, FROM_IRQ);
-			queued[cur] = queued[cur] || st[cur] == READY
 		fi
+	:: else
+	fi;
+	settle(AFTER_PARK, NOBODY, FROM_IRQ);
+	if
+	:: hit -> queued[cur] = (queued[cur] || st[cur] == READY); hit = false
 	:: else
 	fi;
 	rearm();
@@ -492,12 +496,6 @@ inline woken(w)
 	fi
 }
 
-#ifdef MUTATE_WAS_TRUST_PARKED	/* a worker that has seen its grant is past the park, but `parked` still */
-#define must_repark(w)	(!parked[w])
-#else
-#define must_repark(w)	true
-#endif
-
 inline running_in(w)
 {
 	if
@@ -525,7 +523,7 @@ inline sched_in(w)
 	if
 	:: nomm[w]
 	:: !nomm[w] && st[w] == BLOCKED -> woken(w)
-	:: !nomm[w] && (st[w] == READY || st[w] == STOPPED) -> park = must_repark(w)
+	:: !nomm[w] && (st[w] == READY || st[w] == STOPPED) -> park = !parked[w]
 	:: !nomm[w] && st[w] == RUNNING -> running_in(w)
 	:: else
 	fi
@@ -632,14 +630,25 @@ proctype cpu()
 
 proctype interrupt()
 {
+	mtype:cause cause = AFTER_PARK;
+
 	do
-	:: atomic { vacant_work -> vacant_work = false; look(AFTER_BLOCK) }
-	:: atomic { csd -> csd = false; look(AFTER_PARK) }
+	:: atomic {
+		vacant_work || csd ->
+		if
+		:: vacant_work -> vacant_work = false; cause = AFTER_BLOCK
+		:: csd -> csd = false
+		fi;
+		look(cause);
+		cause = AFTER_PARK
+	   }
 	od
 }
 
 proctype timer()
 {
+	bool hit;
+
 	do
 #ifdef FAIR
 	:: atomic { armed -> tick() }
@@ -734,15 +743,6 @@ inline took_up()
 	hands = TASK
 }
 
-inline parking()
-{
-	repark[id] = false;
-#ifndef MUTATE_PARK_BLINDLY
-	settle(AFTER_PARK, id, id);
-#endif
-	rearm()
-}
-
 /* park_work(), up to what it was asked for */
 inline park_work()
 {
@@ -771,12 +771,21 @@ inline park_work()
 inline park_requested()
 {
 	if
-	:: how == NO_PARK || st[id] != RUNNING
-	:: how == PARK_STANDBY && st[id] == RUNNING && too_late -> dismissed[id] = true
-	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late -> displace(id); make_standby(id); parking()
-	:: how == PARK_READY && st[id] == RUNNING -> make_ready(id); parking()
-	:: how == PARK_HELD && st[id] == RUNNING && unheld[id] -> unheld[id] = false
-	:: how == PARK_HELD && st[id] == RUNNING && !unheld[id] -> make_off(id, HELD); parking()
+	:: how == PARK_STANDBY && st[id] == RUNNING && too_late -> dismissed[id] = true; how = NO_PARK
+	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late -> displace(id); make_standby(id)
+	:: how == PARK_READY && st[id] == RUNNING -> make_ready(id)
+	:: how == PARK_HELD && st[id] == RUNNING && unheld[id] -> unheld[id] = false; how = NO_PARK
+	:: how == PARK_HELD && st[id] == RUNNING && !unheld[id] -> make_off(id, HELD)
+	:: else -> how = NO_PARK
+	fi;
+	if
+	:: how != NO_PARK ->
+		repark[id] = false;
+#ifndef MUTATE_PARK_BLINDLY
+		settle(AFTER_PARK, id, id);
+#endif
+		rearm()
+	:: else
 	fi;
 	how = NO_PARK
 }
@@ -797,7 +806,7 @@ active [N] proctype worker()
 {
 	mtype:hands hands = EMPTY;
 	mtype:park how = NO_PARK;
-	bool in_handler;
+	bool in_handler, signalled;
 	bool took_next;		/* FAIR: a chain of q_next does not hold up the queue */
 	byte stage;		/* of exit */
 
@@ -816,8 +825,13 @@ active [N] proctype worker()
 user:	atomic {
 	on_cpu;
 	if
+#ifdef F_KILL
 	:: exiting[id] -> goto exit
+	:: !exiting[id] && !queued[id] && sig[id] == KILL -> exiting[id] = true; goto exit
+#endif
+#ifdef F_LEAVE
 	:: !exiting[id] && queued[id] && req[id] == LEAVE -> goto leave
+#endif
 	:: !exiting[id] && queued[id] && req[id] != LEAVE ->
 		queued[id] = false;
 		park_work();
@@ -827,7 +841,6 @@ user:	atomic {
 		park_requested();
 		goto parks_now
 #endif
-	:: !exiting[id] && !queued[id] && sig[id] == KILL -> exiting[id] = true; goto exit
 	:: !exiting[id] && !queued[id] && sig[id] == HANDLER -> sig[id] = NO_SIGNAL; in_handler = true
 	:: else ->
 		/* (6) and the promise of GK_IOC_STOP */
@@ -865,7 +878,11 @@ user:	atomic {
 			:: q < QMAX -> q++
 #endif
 #ifdef F_NEXT
+#ifdef FAIR
 			:: !next -> next = true; goto arm
+#else
+			:: !next -> next = true
+#endif
 #endif
 #ifdef F_HOLD
 			:: id == 0 -> how = PARK_HELD; goto asks
@@ -915,6 +932,7 @@ block:	atomic {
 		fi
 	}
 
+#ifdef FAIR
 	/* GK_IOC_ARM, which is gk_core_kick() on the core's own CPU. */
 arm:	atomic {
 		on_cpu;
@@ -925,6 +943,7 @@ arm:	atomic {
 	}
 	goto user;
 
+#endif
 	/* gk_worker_park() */
 asks:	atomic {
 		on_cpu;
@@ -989,16 +1008,16 @@ sleep:	if
 		on_cpu;
 #ifndef MUTATE_NO_SIGNAL_CHECK
 		if
-#ifdef FAIR	/* the fatal signal is taken before the next tick or preemption: they are far apart */
+#if defined(FAIR) && defined(F_KILL)	/* the fatal signal is taken before the next tick or preemption: they are far apart */
 		:: sig[id] == KILL ->
 			park_interrupted();
 			task[id] = TASK_RUNNING;
 			parked[id] = false;
 			exiting[id] = true;
 			goto exit
-		:: sig[id] == HANDLER -> park_interrupted(); goto awake
+		:: sig[id] == HANDLER -> park_interrupted(); signalled = true; goto awake
 #else
-		:: sig[id] != NO_SIGNAL -> park_interrupted(); goto awake
+		:: sig[id] != NO_SIGNAL -> park_interrupted(); signalled = true; goto awake
 #endif
 		:: else
 		fi;
@@ -1014,8 +1033,22 @@ awake:	atomic {
 		task[id] = TASK_RUNNING;
 		parked[id] = false
 	}
+	atomic {
+		on_cpu;
+		if
+#ifdef MUTATE_WAS_TRUST_PARKED	/* displaced since it saw its grant, and its sched_in still found it parked */
+#elif defined(MUTATE_WAS_TRUST_SIGNAL)	/* the same after a signal that ended its park as a STANDBY */
+		:: (st[id] == READY || st[id] == STOPPED) && !signalled -> queued[id] = true
+#else
+		:: st[id] == READY || (st[id] == STOPPED && !signalled) -> queued[id] = true
+#endif
+		:: else
+		fi;
+		signalled = false
+	}
 	goto user;
 
+#ifdef F_LEAVE
 	/* gk_worker_unregister() for GK_IOC_EXIT; the thread goes on as none of ours. */
 leave:	atomic {
 		on_cpu;
@@ -1025,8 +1058,15 @@ leave:	atomic {
 		on_cpu;
 		flush(id)
 	}
-	goto gone;
-
+gone:	atomic {
+		on_cpu;
+		onrq[id] = false;
+		next_thread(true);
+		switch_to_pick()
+	}
+	false;
+#endif
+#ifdef F_KILL
 	/* do_exit(): it may sleep before and after exit_mm(), and its task_work does nothing. */
 exit:	atomic {
 		on_cpu;
@@ -1059,12 +1099,7 @@ dead:	atomic {
 	}
 	false;
 
-gone:	atomic {
-		on_cpu;
-		onrq[id] = false;
-		next_thread(true);
-		switch_to_pick()
-	}
+#endif
 end:	false
 }
 

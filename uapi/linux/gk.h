@@ -17,19 +17,20 @@
  * STATES OF A WORKER (struct gk_worker_page.state; the module is the only writer)
  *   RUNNING  The kernel may run it in user mode now. Counted in its core's `running`.
  *   BLOCKED  Asleep in the kernel in a call or a fault of its own. It becomes RUNNING when it is switched in again.
- *   READY    Has a task and may go on, but waits for a grant: preempted at the end of its slice, over the bound when it woke,
- *            or by its own GK_PARK_READY. It executes no user instruction until it is granted; signal handlers excepted.
+ *   READY    Has a task and may go on, but waits for a grant: preempted at the end of its slice, over the bound when it
+ *            woke, or by its own GK_PARK_READY. It executes no user instruction until it is granted; signal handlers
+ *            excepted.
  *   STANDBY  Has no task, by its own GK_PARK_STANDBY.
  *   HELD     Waits for GK_IOC_UNHOLD, by its own GK_PARK_HELD.
  *   STOPPED  Parked for good by GK_IOC_STOP.
  *   Every transition adds 1 to `seq`; a grant also adds 1 to `grants`.
  *
  * WHAT THE MODULE DOES
- *   It keeps each core's `running`. When that falls to 0 and work waits for the core, it grants one worker: after a block
- *   the READY worker that has waited longest, else a STANDBY; when a worker parked or its slice ended, the longest-waiting
- *   READY worker unless tasks queued before it are still in the library's queue (ready_pos), or gq_len is not 0 and it is that queue's
- *   turn (every second time), else a STANDBY. When no work
- *   waits, nobody is granted.
+ *   It keeps each core's `running`. When that falls to 0 and work waits for the core, it grants one worker: after a
+ *   block the READY worker that has waited longest, else a STANDBY; when a worker parked or its slice ended, the
+ *   longest-waiting READY worker unless tasks queued before it are still in the library's queue (ready_pos), else a
+ *   STANDBY. What has no place in that order (q_next, gq_len, a deadline, the network) takes turns with READY workers.
+ *   When no work waits, nobody is granted.
  *
  *   Work waits for a core when
  *     a. a worker of the core is READY; or
@@ -42,39 +43,40 @@
  *   A worker that wakes from a block goes on at once as long as `running` is below the group's bound (0: no bound), and
  *   else becomes READY before it executes a user instruction.
  *
- *   While work of kind a-d waits for a core and one of its workers runs, or more than one runs, a timer is armed. A worker that
- *   has used a slice of CPU time since `switches` of its page last changed (only a grain where `urgent` is set, a READY worker
- *   was woken, the deadline has passed or the epoll file is ready) is made READY at the tick and the next worker is granted. If it is in the kernel at that time it
- *   goes on there, and parks before it returns to user mode. A worker that holds the core word is left to finish first.
+ *   While work of kind a-d waits for a core and one of its workers runs, or more than one runs, a timer is armed. A
+ *   worker that has used a slice of CPU time since `switches` of its page last changed (only a grain where `urgent` is
+ *   set, a READY worker was woken, the deadline has passed or the epoll file is ready) is made READY at the tick and
+ *   the next worker is granted. If it is in the kernel at that time it goes on there, and parks before it returns to
+ *   user mode. A worker that holds the core word is left to finish first.
  *
- *   A worker that parks as STANDBY while others run on its core, and tasks are queued, takes their place if it may: each
- *   other worker that is not protected becomes READY where it stands. A worker granted in the queue's despite is
+ *   A worker that parks as STANDBY while others run on its core, and tasks are queued, takes their place if it may:
+ *   each other worker that is not protected becomes READY where it stands. A worker granted in the queue's despite is
  *   protected for one grain of CPU time; one granted because the others blocked is not.
  *
  * WHAT THE LIBRARY OWES
- *   - q_head, q_tail, q_next, deadline, switches, gq_len are true whenever the worker that changes them makes a call that can
- *     block. Tasks that another core may take must be visible in q_head/q_tail before a full fence and a look at
- *     idle[]; the module sets a bit of idle[] before a full fence and a look at (e): one of the two sees the other.
+ *   - q_head, q_tail, q_next, deadline, switches, gq_len are true whenever the worker that changes them makes a call
+ *     that can block. Tasks that another core may take must be visible in q_head/q_tail before a full fence and a look
+ *     at idle[]; the module sets a bit of idle[] before a full fence and a look at (e): one of the two sees the other.
  *     Who finds a bit set calls GK_IOC_WAKE.
  *   - Who makes work for a core on which somebody runs, and finds `armed` 0 or later than the new deadline, calls
  *     GK_IOC_ARM. That is at most one call a slice.
- *   - `word` holds the id + 1 of the worker that is changing the core's queue, or 0. Bit 31 is the library's. It must be given
- *     up before anything that can block. If its holder blocks all the same, no worker of that core is granted
+ *   - `word` holds the id + 1 of the worker that is changing the core's queue, or 0. Bit 31 is the library's. It must
+ *     be given up before anything that can block. If its holder blocks all the same, no worker of that core is granted
  *     until it is back, and `stalls` counts it.
  *   User words are hints to the module. Wrong ones harm the process that wrote them, and nobody else.
  *
  * MEMORY
- *   One mapping (offset 0, length map_size, shared, read-write): at 0 struct gk_group_page; at core_off + i * core_stride
- *   struct gk_core_page of core i; at worker_off + i * worker_stride struct gk_worker_page of worker i. It is
- *   charged to the caller's memory cgroup, always resident and not inherited by fork(). Lines written by the module and lines
- *   written by the library are apart. The mapping is writable as a whole; nothing the module decides depends on
- *   what is written over its own lines.
+ *   One mapping (offset 0, length map_size, shared, read-write): at 0 struct gk_group_page; at core_off + i *
+ *   core_stride struct gk_core_page of core i; at worker_off + i * worker_stride struct gk_worker_page of worker i. It
+ *   is charged to the caller's memory cgroup, always resident and not inherited by fork(). Lines written by the module
+ *   and lines written by the library are apart. The mapping is writable as a whole; nothing the module decides depends
+ *   on what is written over its own lines.
  *
  * ERRORS
- *   ENOTTY unknown call; E2BIG a longer struct with a non-zero tail; EINVAL a wrong value, an unknown flag, a struct that is
- *   too short, a call in the wrong state; ENOENT no such core or worker; EPERM not the group's process, or not a worker where one
- *   is needed; EBUSY done already; EFAULT; ENOMEM; EUSERS too many groups of this user; ENOSPC no worker id left;
- *   ESHUTDOWN the group was stopped.
+ *   ENOTTY unknown call; E2BIG a longer struct with a non-zero tail; EINVAL a wrong value, an unknown flag, a struct
+ *   that is too short, a call in the wrong state; ENOENT no such core or worker; EPERM not the group's process, or not
+ *   a worker where one is needed; EBUSY done already; EFAULT; ENOMEM; EUSERS too many groups of this user; ENOSPC no
+ *   worker id left; ESHUTDOWN the group was stopped.
  *   Times are nanoseconds of CLOCK_MONOTONIC; 0 means none.
  */
 #ifndef _UAPI_LINUX_GK_H
@@ -106,11 +108,13 @@ struct gk_setup {
 	__u32 flags;		/* in: 0 */
 	__u32 ncores;		/* in: 1 .. gk_info.max_cores */
 	__u32 max_workers;	/* in: 1 .. gk_info.max_workers, at least ncores */
-	__u64 cpus;		/* in: address of __u32[ncores], the CPU of each core; EINVAL if the caller may not use one */
+	__u64 cpus;		/* in: address of __u32[ncores], the CPU of each core; */
+				/* EINVAL if the caller may not use one */
 	__u64 slice_ns;		/* in: 100 us .. 10 s, 0: 10 ms */
 	__u64 grain_ns;		/* in: 50 us .. slice_ns, 0: the least of 500 us and slice_ns */
 	__u32 bound;		/* in: running workers a core may have before a woken one parks; 0: no bound */
-	__s32 manager_fd;	/* in: an eventfd that gets 1 whenever a core has no STANDBY left and could use one; or -1 */
+	__s32 manager_fd;	/* in: an eventfd that gets 1 whenever a core has no STANDBY left and could use one; */
+				/* or -1 */
 	__u64 map_size;		/* out: what to mmap */
 	__u32 core_off;		/* out */
 	__u32 core_stride;	/* out */
@@ -133,9 +137,10 @@ struct gk_set {
 };
 
 /* GK_IOC_ENTER: the calling thread becomes a worker, RUNNING. EBUSY if it is one already, of whatever group. */
+#define GK_ENTER_TASKLESS	(1u << 0)	/* taskless of the worker's page is to be 1 from the start */
 struct gk_enter {
 	__u32 size;		/* in: sizeof(struct gk_enter) */
-	__u32 flags;		/* in: 0 */
+	__u32 flags;		/* in: GK_ENTER_* */
 	__u32 core;		/* in */
 	__u32 id;		/* out: 0 .. max_workers-1 */
 };
@@ -152,13 +157,16 @@ enum gk_park {
 #define GK_IOC_SET	_IOW(GK_IOC_MAGIC, 0x12, struct gk_set)
 #define GK_IOC_ENTER	_IOWR(GK_IOC_MAGIC, 0x13, struct gk_enter)
 /* The rest take a plain number. */
-#define GK_IOC_EXIT	_IO(GK_IOC_MAGIC, 0x20)	/* 0: the calling worker is none any more; its id is free a little later */
+#define GK_IOC_EXIT	_IO(GK_IOC_MAGIC, 0x20)	/* 0: the calling worker is none any more; */
+						/* its id is free a little later */
 #define GK_IOC_PARK	_IO(GK_IOC_MAGIC, 0x21)	/* enum gk_park; by a RUNNING worker, for itself */
 #define GK_IOC_WAKE	_IO(GK_IOC_MAGIC, 0x22)	/* core: if none runs there, grant one; returns 1 if it did, else 0 */
 #define GK_IOC_ARM	_IO(GK_IOC_MAGIC, 0x23)	/* core: arm its timer for the work and the deadline it has now */
 #define GK_IOC_UNHOLD	_IO(GK_IOC_MAGIC, 0x24)	/* worker: HELD to READY, or remembered (once) if it is not HELD */
-#define GK_IOC_PULL	_IO(GK_IOC_MAGIC, 0x25)	/* core: its longest-READY worker moves to the caller's core and CPU; 1 or 0 */
-#define GK_IOC_STOP	_IO(GK_IOC_MAGIC, 0x26)	/* 0: no worker but the caller runs user code again; STANDBYs return, to get ESHUTDOWN */
+#define GK_IOC_PULL	_IO(GK_IOC_MAGIC, 0x25)	/* core: its longest-READY worker moves to the caller's core and CPU; */
+						/* 1 or 0 */
+#define GK_IOC_STOP	_IO(GK_IOC_MAGIC, 0x26)	/* 0: no worker but the caller runs user code again; */
+						/* STANDBYs return, to get ESHUTDOWN */
 
 enum gk_worker_state {
 	GK_W_NONE = 0,
@@ -244,7 +252,8 @@ struct gk_worker_page {
 	/* written by the library */
 	__u64 switches;			/* changes whenever the worker takes up another task */
 	__u64 cookie;			/* the task it has, for tools */
-	__u32 taskless;			/* not 0: it has none, and looks at `stopping` after it clears this: GK_IOC_STOP spares it */
+	__u32 taskless;			/* not 0: it has none, and looks at `stopping` after it clears this: */
+					/* GK_IOC_STOP spares it */
 	__u32 pad1;
 	__u64 pad2[5];
 };

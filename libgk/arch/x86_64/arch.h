@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * The calling thread's worker. Read anew at every use: a task that waited goes on in another thread, and compilers keep the
- * addresses of thread-local variables.
+ * The calling thread's worker. Read anew at every use: a task that waited goes on in another thread, and compilers keep
+ * the addresses of thread-local variables.
  */
 static inline struct worker *self(void)
 {
@@ -35,8 +35,8 @@ static inline void touch_stack(void)
 }
 
 /*
- * The floating-point control words belong to the task as the callee-saved registers do. Reading mxcsr costs as much as the rest
- * of a switch, so the x87 word tells whether it is worth it: fesetround() and its like change both.
+ * The floating-point control words belong to the task as the callee-saved registers do. Reading mxcsr costs as much as
+ * the rest of a switch, so the x87 word tells whether it is worth it: fesetround() and its like change both.
  */
 struct fpu {
 	uint32_t mxcsr;
@@ -68,13 +68,14 @@ static inline void fpu_set(const struct fpu *fpu)
 }
 
 /*
- * Leaves the calling context in *save and goes on in the one that @to is. It jumps through a register: a `ret` here would
- * miss the return predictor every time. The caller is built with a frame pointer, so that what is pushed here does
- * not disturb its call frame information; rbx and r12 to r15 are the compiler's to save, where it uses them.
+ * Leaves the calling context in *save and goes on in the one that @to is. It jumps through a register: a `ret` here
+ * would miss the return predictor every time. The caller is built with a frame pointer, so that what is pushed here
+ * does not disturb its call frame information; rbx and r12 to r15 are the compiler's to save, where it uses them.
  */
 #ifdef __AVX512F__
-#define AVX512_CLOBBERS , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", \
-	"xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#define AVX512_CLOBBERS \
+	"xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", \
+	"xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7",
 #else
 #define AVX512_CLOBBERS
 #endif
@@ -93,9 +94,9 @@ static inline void context_switch(void **save, void *to)
 			     "endbr64"
 			     : "+D"(save), "+S"(to)
 			     :
-			     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc",
-			       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-			       "xmm12", "xmm13", "xmm14", "xmm15" AVX512_CLOBBERS);
+			     : AVX512_CLOBBERS "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+			       "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+			       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
 }
 
 /* A context that will call @entry, which never returns, on the stack that ends at @top. */
