@@ -257,8 +257,20 @@ static char child_hear(int fd)
 	return read(fd, &ch, 1) == 1 ? ch : 0;
 }
 
-/* Says 'r' when set up; hears 'c' when it has been continued; exits 0 when nothing was granted meanwhile. */
-static void stopped_child(int in, int out)
+static int file_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/*
+ * Says 'r' when set up; hears 'c' when it has been continued; exits 0 when nothing was granted meanwhile. Joins a cgroup first:
+ * later some kernels would give its threads the affinity of the cpuset, and its workers would be strays.
+ */
+static void stopped_child(int in, int out, const char *procs)
 {
 	struct rig_worker *h, *a, *s;
 	struct gk_core_page *c;
@@ -266,6 +278,8 @@ static void stopped_child(int in, int out)
 	struct rig r;
 	int fd[2];
 
+	if (procs && file_put(procs, "0"))
+		_exit(9);
 	if (pipe(fd) || rig_open(&r, &plain))
 		_exit(10);
 	c = rig_core(&r, 0);
@@ -333,7 +347,7 @@ TEST(sigstop_and_sigcont_start_no_replacements)
 		ASSERT_EQ(0, pipe(out));
 		pid = fork();
 		if (!pid)
-			stopped_child(in[0], out[1]);
+			stopped_child(in[0], out[1], NULL);
 		close(out[1]);
 		ASSERT_EQ('r', child_hear(out[0]));
 		ASSERT_EQ(0, kill(pid, SIGSTOP));
@@ -359,19 +373,10 @@ static bool file_has(const char *path, const char *word)
 	return has;
 }
 
-static int file_put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	close(fd);
-	return n == (ssize_t)strlen(text) ? 0 : -1;
-}
-
 TEST(the_freezer_starts_no_replacements_and_freezes_parked_workers)
 {
 	static const char top[] = "/sys/fs/cgroup";
-	char dir[64], path[128], num[16];
+	char dir[64], path[128];
 	int in[2], out[2], status, i;
 	pid_t pid;
 
@@ -383,14 +388,12 @@ TEST(the_freezer_starts_no_replacements_and_freezes_parked_workers)
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(0, pipe(in));
 		ASSERT_EQ(0, pipe(out));
+		snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
 		pid = fork();
 		if (!pid)
-			stopped_child(in[0], out[1]);
+			stopped_child(in[0], out[1], path);
 		close(out[1]);
 		ASSERT_EQ('r', child_hear(out[0]));
-		snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
-		snprintf(num, sizeof(num), "%d", pid);
-		ASSERT_EQ(0, file_put(path, num));
 		snprintf(path, sizeof(path), "%s/cgroup.freeze", dir);
 		ASSERT_EQ(0, file_put(path, "1"));
 		snprintf(path, sizeof(path), "%s/cgroup.events", dir);
