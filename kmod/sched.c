@@ -190,7 +190,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 	case GK_W_HELD:
 	case GK_W_STOPPED:
 		/* Displaced; or it left its park for a stop signal and is back. */
-		park = !w->parked && !w->repark;
+		park = !w->parked;
 		break;
 	case GK_W_RUNNING:
 		if (gk_must_stop(w)) {

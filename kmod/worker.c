@@ -155,7 +155,9 @@ static void park_sleep(struct gk_worker *w)
 		 * wakes.
 		 */
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
-		if (READ_ONCE(w->state) == GK_W_RUNNING || READ_ONCE(w->group->dead))
+		state = READ_ONCE(w->state);
+		/* BLOCKED: granted, and switched in on another CPU than its core's. */
+		if (state == GK_W_RUNNING || state == GK_W_BLOCKED || READ_ONCE(w->group->dead))
 			break;
 		signal = signal_pending(current);
 		if (signal) {

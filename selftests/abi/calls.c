@@ -246,7 +246,8 @@ TEST_F(structs, unknown_flags)
 	char buf[256];
 	int bit;
 
-	for (bit = variant->cmd == GK_IOC_SET ? 4 : 0; bit < 32; bit++) {
+	/* The first there is no name for: behind GK_SET_EPOLL, behind GK_ENTER_TASKLESS. */
+	for (bit = variant->cmd == GK_IOC_SET ? 4 : variant->cmd == GK_IOC_ENTER ? 1 : 0; bit < 32; bit++) {
 		memset(buf, 0, sizeof(buf));
 		variant->fill(buf);
 		*(uint32_t *)(buf + variant->flags) |= 1u << bit;

@@ -488,6 +488,8 @@ TEST(taking_the_last_standby_calls_the_manager)
 		ASSERT_NE(NULL, s[i]);
 	}
 	EXPECT_EQ(2, c->nstandby);
+	/* Asleep: one that is only about to be would find the task by itself, and WAKE grant the other as well. */
+	ASSERT_TRUE(RIG_WAIT(rig_parked(s[0], GK_W_STANDBY) && rig_parked(s[1], GK_W_STANDBY)));
 	eventfd_read(r.manager_fd, &v);
 	/* One of two is taken: no reason to call. */
 	rig_push(&r, 0);
