@@ -30,7 +30,13 @@ static bool stopped_with_group(void)
 {
 	unsigned int state = READ_ONCE(current->__state);
 
-	/* Not current->frozen: a single traced thread sets that, too. */
+	/* It counts as frozen, too, but it may be the only one. */
+	if (state & __TASK_TRACED)
+		return READ_ONCE(current->jobctl) & JOBCTL_STOP_PENDING;
+#ifdef CONFIG_CGROUPS
+	if (current->frozen)
+		return true;
+#endif
 	return (state & __TASK_STOPPED) || (state & TASK_FROZEN) ||
 	       READ_ONCE(current->jobctl) & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_FREEZE);
 }
@@ -61,7 +67,7 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 		return;
 	/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
 	if (n && n->core == core && n->state == GK_W_READY && !n->parked && !n->moving && !core->stalled &&
-	    !READ_ONCE(core->group->stopping)) {
+	    !READ_ONCE(core->group->stopping) && !stopped_with_group()) {
 		gk_make_running(core, n);
 		core->page->grants_ready++;
 		n->page->grants++;

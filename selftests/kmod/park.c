@@ -354,6 +354,18 @@ static void comes_back_empty(struct rig_worker *w)
 	rig_consumer(w);
 }
 
+/* The same, and what it finds after the park keeps it busy until the controller says go. */
+static void comes_back_to_work(struct rig_worker *w)
+{
+	int *fd = w->arg;
+	char ch;
+
+	w->ret = read(fd[0], &ch, 1);
+	rig_park(w, GK_PARK_STANDBY);
+	rig_hold_core(w);
+	rig_consumer(w);
+}
+
 TEST(a_standby_takes_the_place_of_a_hog_when_tasks_are_queued)
 {
 	const struct rig_opt opt = { .bound = 2 };
@@ -365,13 +377,12 @@ TEST(a_standby_takes_the_place_of_a_hog_when_tasks_are_queued)
 	ASSERT_EQ(0, pipe(fd));
 	ASSERT_EQ(0, rig_open(&r, &opt));
 	c = rig_core(&r, 0);
-	s = rig_spawn(&r, 0, comes_back_empty, fd);
+	s = rig_spawn(&r, 0, comes_back_to_work, fd);
 	ASSERT_NE(NULL, s);
 	ASSERT_STATE(s, GK_W_BLOCKED);
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	ASSERT_TRUE(rig_wait_beats(h, 1000));
-	/* q_next is work that rig_consumer() does not take: it parks with work waiting. */
 	WRITE_ONCE(c->q_next, 1);
 	ASSERT_EQ(1, write(fd[1], "x", 1));
 	/* It parked with work waiting: the park returned, and the hog is READY where it stands, ten seconds before its slice ends. */
@@ -379,6 +390,7 @@ TEST(a_standby_takes_the_place_of_a_hog_when_tasks_are_queued)
 	EXPECT_EQ(1, c->displaced);
 	EXPECT_EQ(0, c->preempts);
 	WRITE_ONCE(c->q_next, 0);
+	atomic_store(&s->go, 1);
 	EXPECT_TRUE(RIG_WAIT(rig_state(s) == GK_W_STANDBY));
 	/* nothing is queued now: the hog has the core again */
 	EXPECT_TRUE(rig_wait_beats(h, 1000));

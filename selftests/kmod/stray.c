@@ -124,7 +124,6 @@ TEST(a_cpu_goes_offline)
 	struct rig r;
 	int i;
 
-	SKIP(return, "a core whose CPU is offline is not drained yet: its workers wait for it");
 	if (rig_ncpus() < 2)
 		SKIP(return, "one CPU");
 	if (online(rig_nth_cpu(1), "1"))
