@@ -194,9 +194,15 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 	case GK_W_READY:
 	case GK_W_STANDBY:
 	case GK_W_HELD:
-	case GK_W_STOPPED:
 		/* Displaced; or it left its park for a stop signal and is back. */
 		park = !w->parked;
+		break;
+	case GK_W_STOPPED:
+		/* Out of its park for a signal handler, which has its time. */
+		if (!w->parked && w->repark)
+			gk_repark_start(w);
+		else
+			park = !w->parked;
 		break;
 	case GK_W_RUNNING:
 		if (gk_must_stop(w)) {

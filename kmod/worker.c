@@ -96,18 +96,22 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 	if (w->task != current)
 		return HRTIMER_NORESTART;
 	core = gk_worker_lock(w, &flags);
-	if (!w->repark) {
+	if (!w->repark || w->state == GK_W_BLOCKED || w->state == GK_W_DEAD) {
 		/* It parked, or took a place of its own. */
-	} else if (w->state != GK_W_RUNNING || gk_must_stop(w)) {
+	} else if (w->state != GK_W_RUNNING && w->state != GK_W_STOPPED) {
+		/* Back from a stop, to the park it left. */
 		w->repark = 0;
-		if (w->state == GK_W_RUNNING)
-			gk_make_off(core, w, GK_W_STOPPED);
-		park = w->state != GK_W_BLOCKED && w->state != GK_W_DEAD;
-	} else if ((regs && user_mode(regs) && --w->repark) || (regs && !user_mode(regs)) || gk_core_inside(core, w)) {
+		park = true;
+	} else if ((regs && user_mode(regs) && --w->repark) || (regs && !user_mode(regs)) ||
+		   gk_core_inside(core, w)) {
 		gk_repark_start(w);
 	} else {
 		w->repark = 0;
-		if (core->running > 1) {
+		if (gk_must_stop(w)) {
+			if (w->state == GK_W_RUNNING)
+				gk_make_off(core, w, GK_W_STOPPED);
+			park = true;
+		} else if (core->running > 1) {
 			gk_make_ready(core, w, false);
 			park = true;
 		}
