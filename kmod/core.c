@@ -364,8 +364,10 @@ void gk_core_rearm(struct gk_core *core)
 	if (core->armed && core->armed_turn <= len && (!want || core->armed <= want))
 		return;
 	now = ktime_get_mono_fast_ns();
-	if (want <= now)
-		want = 0;
+	if (want && want <= now) {
+		/* It may have passed since gk_core_settle() looked: then the timer, at once, looks again. */
+		want = !core->running && !core->stalled && (core->nstandby || core->nready) ? now + GK_RETRY_NS : 0;
+	}
 	if (core->running > 1 || (core->running && gk_core_work(core))) {
 		end = now + len;
 		if (!want || want > end)
