@@ -291,7 +291,7 @@ GK_TEST(statistics_are_plausible, 2)
 
 	CHECK_EQ(1, a.tasks);
 	CHECK_EQ(1, a.started);
-	CHECK(a.workers >= 2);
+	CHECK(a.workers >= 1);		/* the others may be on their way still */
 	for (i = 0; i < 1000; i++) {
 		gk_spawn(&t, NULL, nothing, NULL);
 		gk_join(t);
@@ -303,6 +303,7 @@ GK_TEST(statistics_are_plausible, 2)
 	CHECK_EQ(1001, b.started);
 	CHECK(b.switches - a.switches >= 1000);
 	CHECK(b.timers >= 1);
+	CHECK(b.workers >= 2);
 	CHECK(b.workers_peak >= b.workers);
 	if (lib_module())
 		CHECK(b.blocks >= 1);
