@@ -252,8 +252,9 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 	if (!ready || !standby)
 		return ready ?: standby;
 	/*
-	 * One order for both: the READY worker goes first unless tasks that were queued before it still wait. What has no
-	 * position in that order, a task in q_next, the queue of all, a timer, the network, takes turns with READY workers.
+	 * One order for both: the READY worker goes first unless tasks that were queued before it still wait. What has
+	 * no position in that order (a task in q_next, the queue of all, a timer, the network) takes turns with READY
+	 * workers.
 	 */
 	if (cause == GK_AFTER_PARK) {
 		if (READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) &&
@@ -347,10 +348,10 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 }
 
 /*
- * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past: a deadline
- * that has passed is work, which ends a turn, or is found by whoever next parks, enters or wakes where nobody runs. The
- * timer must fire on the core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed
- * there.
+ * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past, which would
+ * repeat for ever: a deadline that has passed is work, which ends a turn, or is looked at again a moment later if there
+ * is somebody to grant; where there is nobody, whoever next parks, enters or wakes finds it. The timer must fire on the
+ * core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
  */
 void gk_core_rearm(struct gk_core *core)
 {
