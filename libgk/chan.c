@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "switch.h"
 
 struct gk_chan {
 	uint32_t lock;
@@ -104,10 +104,10 @@ static struct gk_task *first_waiter(struct list *l)
 	return t;
 }
 
-static int wait_on(struct worker *w, gk_chan *c, struct list *l)
+hot int wait_on(struct worker *w, gk_chan *c, struct list *l)
 {
 	list_add_tail(&w->task->wait, l);
-	return wait_unlock(w, &c->lock);
+	return wait_unlock_here(w, &c->lock);
 }
 
 static int wait_for_ever(void)

@@ -104,10 +104,12 @@ struct runtime;
 
 /* What is still to be done for a task that has switched away. */
 enum after {
-	AFTER_NONE,
+	AFTER_NONE,		/* nobody will find it, or there is no task */
 	AFTER_UNLOCK,		/* it waits; drop the lock of its list */
 	AFTER_READY,		/* it yielded; queue it */
+	AFTER_YIELD,		/* the same, and the queue has room */
 	AFTER_DEAD,		/* it ended; give its stack back */
+	AFTER_MASK = 7,
 };
 
 /* A pairing heap: the nodes are the memory, so nothing is allocated inside. */
@@ -121,7 +123,6 @@ struct timer_node {
 struct gk_task {
 	/* what a switch touches */
 	void *sp;
-	uint32_t after;
 	bool fpu_own;		/* it changes mxcsr by itself: GK_FPU */
 	bool fpu_differs;	/* while it does not run: fpu is not what the worker's loop has */
 	struct fpu fpu;
@@ -158,6 +159,7 @@ struct core {
 	struct gk_task *next;		/* runs next, not to be stolen */
 	uint32_t turns;			/* until the worker's own loop is due; 0 until that has run */
 	uint32_t streak;		/* times in a row that `next` went before the queue */
+	uint32_t spared;		/* new tasks for which no other core is to be woken */
 	struct gk_task *free;		/* stacks */
 	uint32_t nfree;
 	uint32_t id;
@@ -180,15 +182,16 @@ struct core {
 
 struct worker {
 	struct gk_task *task;		/* NULL in its own loop */
-	struct gk_task *prev;		/* switched away from, to be finished */
 	struct core *core;
 	struct gk_core_page *cp;	/* core->page */
 	struct gk_worker_page *wp;
-	struct runtime *rt;
 	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
+	long rseq;			/* where its struct rseq lies, from the thread pointer; 0: there is none */
 	int *errno_location;		/* what wakes, waits or maps on the way keeps *errno_location as it was */
-	uint32_t id;
+	uint32_t mark;			/* id + 1: what the core word says when it is inside */
 	uint32_t todo;			/* system calls to make when outside */
+	struct runtime *rt;
+	uint32_t id;
 	struct gk_task *mine;		/* a pinned task that waits here */
 	void *home;			/* context of its own loop */
 	struct gk_task *unhold;		/* pinned tasks to be made ready when outside */
@@ -238,6 +241,7 @@ struct runtime {
 	unsigned int ncores;
 	unsigned int max_workers, soft_workers;
 	uint64_t slice_ns, grain_ns;
+	long rseq;			/* see struct worker */
 	uint32_t bound;
 	int fd;				/* /dev/gk */
 	int manager_fd;			/* eventfd: a core has no standby worker left, or the main task ended */
@@ -254,6 +258,8 @@ struct runtime {
 	int (*main_fn)(void *);
 	void *main_arg;
 
+	uint32_t futile;		/* of the last searches for tasks none found one: how many new ones to wake nobody for */
+
 	uint32_t gq_lock __attribute__((aligned(64)));
 	struct gk_task *gq_first, *gq_last;
 
@@ -267,19 +273,36 @@ extern __thread struct worker *gk_worker_self __attribute__((tls_model("initial-
 
 /* ---- sched.c ----------------------------------------------------------------------------------------------------- */
 
+bool word_take_locked(struct worker *w);
 bool word_wait(struct worker *w);
 void word_wake(struct worker *w);
-bool word_retake(struct worker *w);
 void do_todo(struct worker *w);
 void worker_loop(struct worker *w);
 void ready(struct worker *w, struct gk_task *t, bool woken);
 void ready_new(struct worker *w, struct gk_task *t);
 void ready_tail(struct worker *w, struct gk_task *t);
-struct worker *switch_away(struct worker *w, enum after after);
+void queue_spill(struct worker *w, struct gk_task *t);
+void task_dead(struct worker *w, struct gk_task *t);
+bool turn_is_idle(struct worker *w);
+int wait_unlock(struct worker *w, uint32_t *l);		/* switch.h: wait_unlock_here() */
 void task_entry(void);
+void task_begin(uintptr_t note);
+void task_end(void) __attribute__((noreturn));
 void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uint32_t n);
 void futex_wait(uint32_t *p, uint32_t v, const uint64_t *deadline);
 void futex_wake(uint32_t *p, int n);
+
+/*
+ * Takes the core word, if it is free and the worker RUNNING where it thinks it is. All workers of a core are pinned to
+ * one CPU, so no atomic instruction is needed: a restartable sequence is enough, which also sees that the look at the
+ * state and the store are not torn apart. Without rseq(2) the word is taken with one, and the state looked at twice.
+ */
+static inline bool word_take(struct worker *w)
+{
+	if (likely(w->rseq))
+		return store_if(w->rseq, (uint64_t *)w->wp, w->expect, &w->cp->word, w->mark);
+	return word_take_locked(w);
+}
 
 /* Goes inside: the calling task's worker, holding its core's word; NULL outside a task. */
 static inline struct worker *enter(void)
@@ -289,10 +312,8 @@ static inline struct worker *enter(void)
 	if (unlikely(!w || !w->task))
 		return NULL;
 	touch_stack();
-	if (unlikely(!cas(&w->cp->word, 0, w->id + 1)))
+	if (unlikely(!word_take(w)))
 		word_wait(w);
-	if (unlikely(load((uint64_t *)w->wp) != w->expect))
-		word_retake(w);
 	return w;
 }
 
@@ -305,20 +326,6 @@ static inline void leave(struct worker *w)
 		word_wake(w);
 	if (unlikely(w->todo))
 		do_todo(w);
-}
-
-/*
- * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that
- * one left in task->result, outside.
- */
-static inline int wait_unlock(struct worker *w, uint32_t *l)
-{
-	struct gk_task *t = w->task;
-
-	t->after_lock = l;
-	w = switch_away(w, AFTER_UNLOCK);
-	leave(w);
-	return t->result;
 }
 
 /* ---- the other files --------------------------------------------------------------------------------------------- */

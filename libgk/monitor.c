@@ -15,6 +15,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -600,7 +601,14 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 	state = thread_state(w->tid);
 	if (state == 'S' || state == 'D') {
 		set_state(w, GK_W_BLOCKED);
-		fence();	/* pairs with the compare-and-swap in enter(): it sees BLOCKED, or we see it inside */
+		/*
+		 * Pairs with word_take(): it sees BLOCKED, or we see it inside. A sequence that has read the state, but
+		 * not yet stored, is begun anew by this.
+		 */
+		if (w->rseq)
+			syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+		else
+			fence();
 		if (inside(core, w) || load(&w->wp->switches) != switches) {
 			set_state(w, GK_W_RUNNING);
 			return;

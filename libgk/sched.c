@@ -27,10 +27,12 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "switch.h"
 
 #define TURNS		61	/* switches between two looks at the clock and the queue of all */
-#define NEXT_STREAK	16	/* times that `next` may go before the ring */
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
+#define FUTILE_MAX	4096	/* new tasks for which no core is woken, after many searches in vain, are at most twice that */
+#define RELAX		16	/* pauses between two looks */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
 __thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used, externally_visible));
@@ -65,8 +67,64 @@ void lock_slow(uint32_t *l)
 	}
 }
 
+/* The worker's page does not say what it should. */
+static inline bool stale(struct worker *w)
+{
+	return unlikely(load((uint64_t *)w->wp) != w->expect);
+}
+
+bool word_take_locked(struct worker *w)
+{
+	if (stale(w) || !cas(&w->cp->word, 0, w->mark))
+		return false;
+	if (!stale(w))
+		return true;
+	exchange(&w->cp->word, 0);
+	if (load(&w->core->word_waiters))
+		word_wake(w);
+	return false;
+}
+
 /*
- * The core word is held: its holder is on this core and was preempted inside. Sleeping lets it run on.
+ * The same where sequences are interrupted again and again, as under a debugger that steps. Once the atomic instruction
+ * has stored our mark, every sequence that saw the word free is begun anew or has overwritten it.
+ */
+static bool word_take_stepped(struct worker *w)
+{
+	uint32_t *word = &w->cp->word;
+
+	if (stale(w) || !cas(word, 0, w->mark))
+		return false;
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+	if (!cas(word, w->mark, w->mark))
+		return false;
+	if (!stale(w))
+		return true;
+	exchange(word, 0);
+	if (load(&w->core->word_waiters))
+		word_wake(w);
+	return false;
+}
+
+/*
+ * The monitor took the worker for blocked, or gk.ko moved it to another core while its task was preempted: it becomes
+ * what its page says. Outside.
+ */
+static void retarget(struct worker *w)
+{
+	uint32_t core;
+
+	if (load(&w->wp->state) != GK_W_RUNNING)
+		w->rt->be->unblocked(w);
+	core = load(&w->wp->core);
+	w->core = &w->rt->cores[core];
+	w->cp = w->core->page;
+	w->expect = (uint64_t)core << 32 | GK_W_RUNNING;
+}
+
+/*
+ * The core word could not be taken at once. If it is held, its holder is on this core and was preempted inside: sleeping
+ * lets it run on.
  *
  * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the
  * process fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
@@ -75,22 +133,40 @@ void lock_slow(uint32_t *l)
  */
 bool word_wait(struct worker *w)
 {
-	struct core *core = w->core;
-	uint32_t *word = &w->cp->word, v;
 	int err = *w->errno_location;
+	unsigned int failed = 0;
+	bool taken = false;
+	struct core *core;
+	uint32_t v;
 
-	w->inside_waits++;
-	add_fetch(&core->word_waiters, 1);
-	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-	while ((v = load(word)) || !cas(word, 0, w->id + 1)) {
-		if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
-			add_fetch(&core->word_waiters, -1);
-			return false;
+	for (;;) {
+		if (stale(w))
+			retarget(w);
+		if (word_take(w))
+			break;
+		core = w->core;
+		add_fetch(&core->word_waiters, 1);
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		while (!stale(w) && !(taken = failed < 16 ? word_take(w) : word_take_stepped(w))) {
+			if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
+				add_fetch(&core->word_waiters, -1);
+				return false;	/* main_finish() wakes everybody */
+			}
+			v = load(&w->cp->word);
+			if (v) {
+				w->inside_waits++;
+				futex_wait(&w->cp->word, v, NULL);
+			} else {
+				failed++;
+			}
 		}
-		if (v)
-			futex_wait(word, v, NULL);
+		add_fetch(&core->word_waiters, -1);
+		if (taken)
+			break;
+		/* Moved to another core: a wake-up that it got is for the next one here. */
+		if (load(&core->word_waiters))
+			futex_wake(&core->page->word, 1);
 	}
-	add_fetch(&core->word_waiters, -1);
 	*w->errno_location = err;
 	return true;
 }
@@ -103,37 +179,11 @@ void word_wake(struct worker *w)
 	*w->errno_location = err;
 }
 
-/*
- * The worker's page does not say what it should: the monitor took it for blocked, or gk.ko moved it to another core
- * while its task was preempted. Gives the word up and takes the right one.
- */
-bool word_retake(struct worker *w)
-{
-	uint32_t core;
-
-	do {
-		exchange(&w->cp->word, 0);
-		if (load(&w->core->word_waiters))
-			word_wake(w);
-		if (load(&w->wp->state) != GK_W_RUNNING)
-			w->rt->be->unblocked(w);
-		core = load(&w->wp->core);
-		w->core = &w->rt->cores[core];
-		w->cp = w->core->page;
-		w->expect = (uint64_t)core << 32 | GK_W_RUNNING;
-		if (!cas(&w->cp->word, 0, w->id + 1) && !word_wait(w))
-			return false;
-	} while (load((uint64_t *)w->wp) != w->expect);
-	return true;
-}
-
 /* The worker's own loop goes inside. Returns false, outside, when the runtime was stopped. */
 static bool enter_loop(struct worker *w)
 {
 	touch_stack();
-	if (unlikely(!cas(&w->cp->word, 0, w->id + 1)) && !word_wait(w))
-		return false;
-	if (unlikely(load((uint64_t *)w->wp) != w->expect) && !word_retake(w))
+	if (unlikely(!word_take(w)) && !word_wait(w))
 		return false;
 	if (unlikely(load(&w->rt->page->stopping))) {
 		leave(w);
@@ -157,45 +207,13 @@ void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uin
 	unlock(&rt->gq_lock);
 }
 
-static inline __attribute__((always_inline)) bool ring_put(struct core *core, struct gk_task *t)
-{
-	struct gk_core_page *cp = core->page;
-	uint32_t tail = cp->q_tail;
-
-	if (unlikely(tail - load_acquire(&cp->q_head) >= RING))
-		return false;
-	store(&core->ring[tail % RING], t);
-	store_release(&cp->q_tail, tail + 1);
-	return true;
-}
-
-static inline __attribute__((always_inline)) struct gk_task *ring_get(struct core *core)
-{
-	struct gk_core_page *cp = core->page;
-	struct gk_task *t;
-	uint32_t head;
-
-	for (;;) {
-		head = load_acquire(&cp->q_head);
-		if (head == cp->q_tail)
-			return NULL;
-		t = load(&core->ring[head % RING]);
-		if (core->alone) {
-			store(&cp->q_head, head + 1);
-			return t;
-		}
-		if (likely(cas(&cp->q_head, head, head + 1)))
-			return t;
-	}
-}
-
 /* The ring is full: its older half goes to the queue of all, and @t behind it. */
-static void ring_spill(struct core *core, struct gk_task *t)
+void queue_spill(struct worker *w, struct gk_task *t)
 {
 	struct gk_task *first = NULL, *last = NULL, *u;
 	uint32_t n = 0;
 
-	while (n < RING / 2 && (u = ring_get(core))) {
+	while (n < RING / 2 && (u = queue_get(w))) {
 		if (last)
 			last->next = u;
 		else
@@ -207,12 +225,12 @@ static void ring_spill(struct core *core, struct gk_task *t)
 		last->next = t;
 	else
 		first = t;
-	gq_put(core->rt, first, t, n + 1);
+	gq_put(w->rt, first, t, n + 1);
 }
 
-static struct gk_task *gq_get(struct core *core)
+static struct gk_task *gq_get(struct worker *w)
 {
-	struct runtime *rt = core->rt;
+	struct runtime *rt = w->rt;
 	struct gk_task *t, *u;
 	uint32_t n;
 
@@ -228,8 +246,9 @@ static struct gk_task *gq_get(struct core *core)
 		for (n = n > RING / 2 ? RING / 2 : n; n > 1 && (u = rt->gq_first); n--) {
 			struct gk_task *next = u->next;
 
-			if (!ring_put(core, u))
+			if (queue_full(w))
 				break;
+			queue_put(w, u);
 			rt->gq_first = next;
 			store(&rt->page->gq_len, rt->page->gq_len - 1);
 		}
@@ -259,26 +278,6 @@ static int idle_core(struct core *core, unsigned int from)
 	return -1;
 }
 
-static inline bool queued(struct worker *w)
-{
-	return load(&w->cp->q_next) || load(&w->cp->q_head) != load(&w->cp->q_tail);
-}
-
-static inline __attribute__((always_inline)) void push(struct worker *w, struct gk_task *t)
-{
-	struct core *core = w->core;
-
-	if (unlikely(!ring_put(core, t)))
-		ring_spill(core, t);
-	if (!load(&core->page->armed))
-		w->todo |= TODO_ARM;
-	if (!core->alone) {
-		fence();	/* pairs with the one between idle[] and the look at the rings in the backend */
-		if (idle_core(core, 0) >= 0 && !load(&core->rt->page->searching))
-			w->todo |= TODO_WAKE;
-	}
-}
-
 /* Behind what is queued, from where other cores may take it. */
 static __attribute__((noinline)) void push_slow(struct worker *w, struct gk_task *t)
 {
@@ -296,13 +295,23 @@ void ready_tail(struct worker *w, struct gk_task *t)
 	push_slow(w, t);
 }
 
-/* A new task. Where a core is idle it goes there; else it runs next here. */
+/*
+ * A new task. Where a core is idle it goes there; else it runs next here. Cores that were woken for such a task of late
+ * and found that it had run where it was started, as its starter waited for it, are not woken for the next few.
+ */
 void ready_new(struct worker *w, struct gk_task *t)
 {
-	if (!w->core->alone && idle_core(w->core, 0) >= 0)
-		ready_tail(w, t);
-	else
+	struct core *core = w->core;
+
+	if (core->alone || !any_idle(core)) {
 		ready(w, t, true);
+	} else if (core->spared) {
+		core->spared--;
+		ready(w, t, true);
+	} else {
+		core->spared = load(&w->rt->futile);
+		ready_tail(w, t);
+	}
 }
 
 /* @t may run. @woken: it waited for something, so it should not wait for a whole slice of others. */
@@ -327,23 +336,13 @@ void ready(struct worker *w, struct gk_task *t, bool woken)
 		w->todo |= TODO_ARM;
 }
 
-/* The next task of this core's own, or NULL. */
-static inline __attribute__((always_inline)) struct gk_task *pick(struct worker *w)
+/* It is the turn of the worker's own loop; it would find nothing there. */
+__attribute__((noinline)) bool turn_is_idle(struct worker *w)
 {
-	struct core *core = w->core;
-	struct gk_core_page *cp = w->cp;
-	struct gk_task *t = core->next;
-
-	if (t && (core->streak++ < NEXT_STREAK || load(&cp->q_head) == cp->q_tail)) {
-		core->next = NULL;
-		store(&cp->q_next, 0);
-	} else {
-		core->streak = 0;
-		t = ring_get(core);
-	}
-	if (load(&cp->urgent) && !queued(w))
-		store(&cp->urgent, 0);
-	return t;
+	if (load(&w->rt->page->gq_len) || load(&w->cp->deadline))
+		return false;
+	w->core->turns = TURNS;
+	return true;
 }
 
 /* The same, and then the queue of all. */
@@ -351,7 +350,7 @@ static struct gk_task *pick_any(struct worker *w)
 {
 	struct gk_task *t = pick(w);
 
-	return t ? t : gq_get(w->core);
+	return t ? t : gq_get(w);
 }
 
 /* A READY worker has waited longer than any task of the queue. */
@@ -464,12 +463,15 @@ static struct core *search(struct worker *w)
 		}
 		if (load(&rt->page->gq_len) || queued(w))
 			found = w->core;
-		relax();
+		/* Each look costs those whose queues it reads. */
+		for (i = 0; i < RELAX; i++)
+			relax();
 		now = now_ns();
 	} while (!found && now < end && load(&w->cp->running) == 1);
 	for (i = 0; i < rt->ncores && !found; i++)
 		if (&rt->cores[i] != w->core && load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
 			found = &rt->cores[i];
+	store(&rt->futile, found ? 0 : (rt->futile < FUTILE_MAX ? 2 * rt->futile + 1 : rt->futile));
 	/* A full fence; the backend's look at the rings, before it lets this worker sleep, comes after it. */
 	exchange(&rt->page->searching, 0);
 	/*
@@ -499,7 +501,7 @@ static bool pull(struct worker *w)
 
 /* ---- switching --------------------------------------------------------------------------------------------------- */
 
-static void task_dead(struct worker *w, struct gk_task *t)
+void task_dead(struct worker *w, struct gk_task *t)
 {
 	struct gk_task *joiner;
 	bool release;
@@ -520,88 +522,11 @@ static void task_dead(struct worker *w, struct gk_task *t)
 		ready(w, joiner, true);
 }
 
-/* Does what w->prev left to do, now that nobody is on its stack. Inside. */
-static inline __attribute__((always_inline)) void finish(struct worker *w)
-{
-	struct gk_task *t = w->prev;
-	uint32_t after;
-
-	if (!t)
-		return;
-	w->prev = NULL;
-	after = t->after;
-	t->after = AFTER_NONE;
-	switch (after) {
-	case AFTER_UNLOCK:
-		unlock(t->after_lock);
-		break;
-	case AFTER_READY:
-		push(w, t);
-		break;
-	case AFTER_DEAD:
-		task_dead(w, t);
-		break;
-	}
-}
-
-static inline void set_task(struct worker *w, struct gk_task *t)
-{
-	w->task = t;
-	store(&w->wp->switches, w->wp->switches + 1);
-	w->wp->cookie = (uintptr_t)t;
-}
-
-/* Puts the control words back to the worker's own, if the task that stops has others. */
-static inline void fpu_leave(struct worker *w, struct gk_task *t)
-{
-	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
-		t->fpu = fpu_get();
-		t->fpu_differs = true;
-		fpu_set(&w->home_fpu);
-	}
-}
-
-static inline void fpu_enter(struct gk_task *t)
-{
-	if (unlikely(t->fpu_differs)) {
-		t->fpu_differs = false;
-		fpu_set(&t->fpu);
-	}
-}
-
-/*
- * The calling task stops running, as @after says. Inside before and after; what it returns is the worker on which the
- * task goes on. A worker beside which others run on its core takes no other task: it goes to its own loop, and parks.
- */
-__attribute__((noinline)) struct worker *switch_away(struct worker *w, enum after after)
-{
-	struct gk_task *prev = w->task, *t = NULL;
-	struct gk_core_page *cp = w->cp;
-
-	prev->after = after;
-	prev->err = *w->errno_location;
-	fpu_leave(w, prev);
-	if (unlikely(prev->pinned)) {
-		w->mine = prev;
-	} else if (likely(load(&cp->running) == 1 && !load(&cp->nready) && w->core->turns)) {
-		w->core->turns--;
-		t = pick(w);
-	}
-	w->prev = prev;
-	set_task(w, t);
-	if (unlikely(!t))
-		store(&w->wp->taskless, 1);
-	context_switch(&prev->sp, likely(t) ? t->sp : w->home);
-	w = self();
-	*w->errno_location = prev->err;
-	finish(w);
-	fpu_enter(prev);
-	return w;
-}
-
 /* A worker's own loop runs @t. Inside before and after. Returns false, outside, when the runtime was stopped first. */
 static __attribute__((noinline)) bool run(struct worker *w, struct gk_task *t)
 {
+	uintptr_t note;
+
 	store(&w->wp->taskless, 0);
 	fence();	/* pairs with the one in the backend's stop(): it finds us with a task, or we see `stopping` */
 	if (unlikely(load(&w->rt->page->stopping))) {
@@ -610,44 +535,34 @@ static __attribute__((noinline)) bool run(struct worker *w, struct gk_task *t)
 		return false;
 	}
 	set_task(w, t);
-	context_switch(&w->home, t->sp);
-	/* switch_away() set w->task to NULL, and taskless. */
+	note = context_switch(&w->home, t->sp, 0);
+	/* switch_to() set w->task to NULL, and taskless. */
 	if (w->leaving)
 		return false;
-	finish(w);
+	finish(w, note);
 	return true;
 }
 
-/* The first thing that a task executes, inside; the last is never to return. */
-static __attribute__((noinline, used)) void task_main(void)
+/* The first thing that a task executes, inside; @note is of whom it follows. */
+__attribute__((used)) void task_begin(uintptr_t note)
 {
 	struct worker *w = self();
 	struct gk_task *t = w->task;
 
-	finish(w);
+	finish(w, note);
 	*w->errno_location = 0;
-	if (t->pins)
+	if (unlikely(t->pins))
 		t->pinned = w;
 	leave(w);
-	t->fn(t->arg);
-	gk_exit();
 }
 
-void task_entry(void)
-{
-	task_main();
-	__builtin_trap();
-}
-
-void gk_exit(void)
+/* The last. */
+__attribute__((used, noreturn)) void task_end(void)
 {
 	struct worker *w = enter();
-	struct gk_task *t, *joiner = NULL;
+	struct gk_task *t = w->task, *joiner;
 
-	if (!w)
-		die("gk_exit called outside a task");
-	t = w->task;
-	if (t == w->rt->main) {
+	if (unlikely(t == w->rt->main)) {
 		leave(w);
 		main_finish(w, 0);
 	}
@@ -656,7 +571,7 @@ void gk_exit(void)
 	if (joiner)
 		t->joined = true;
 	unlock(&t->lock);
-	if (t->pinned) {
+	if (unlikely(t->pinned)) {
 		/* Its worker is free for others again. */
 		t->pinned = NULL;
 		t->pins = 0;
@@ -665,7 +580,21 @@ void gk_exit(void)
 	if (joiner)
 		ready(w, joiner, true);
 	switch_away(w, AFTER_DEAD);
-	__builtin_trap();
+	__builtin_unreachable();
+}
+
+TASK_ENTRY(task_entry, task_begin, task_end);
+
+void gk_exit(void)
+{
+	if (!gk_self())
+		die("gk_exit called outside a task");
+	task_end();
+}
+
+int wait_unlock(struct worker *w, uint32_t *l)
+{
+	return wait_unlock_here(w, l);
 }
 
 /* A pinned task of this worker waits: the worker waits with it. Returns false when the runtime stops. */
@@ -703,7 +632,7 @@ void worker_loop(struct worker *w)
 			w->core->turns = TURNS;
 		if (load(&cp->running) == 1) {
 			if (turn)
-				t = gq_get(w->core);
+				t = gq_get(w);
 			if (!t && !ready_worker_first(w))
 				t = pick_any(w);
 		}
@@ -742,25 +671,34 @@ void worker_loop(struct worker *w)
 
 /* ---- the calls --------------------------------------------------------------------------------------------------- */
 
+static __attribute__((noinline)) struct worker *yield_slow(struct worker *w)
+{
+	if (!queued(w) && !load(&w->cp->nready) && !load(&w->rt->page->gq_len) && !load(&w->cp->deadline))
+		return w;
+	if (!w->task->pinned)
+		return switch_away(w, AFTER_READY);
+	leave(w);
+	w->rt->be->park(w, GK_PARK_READY);
+	return enter();
+}
+
 int gk_yield(void)
 {
 	struct worker *w = enter();
+	struct gk_task *t;
 
-	if (!w)
+	if (unlikely(!w))
 		return -EPERM;
-	if (unlikely(!queued(w)) && !load(&w->cp->nready) && !load(&w->rt->page->gq_len) && !load(&w->cp->deadline)) {
-		leave(w);
-		return 0;
-	}
-	if (unlikely(w->task->pinned)) {
+	if (likely(runs_alone(w) && !w->core->next && !w->task->pinned &&
+		   (t = w->core->alone ? queue_swap(w, w->task) : queue_get(w)))) {
+		w->core->turns--;
+		w = switch_to(w, w->task, t, w->core->alone ? AFTER_NONE : AFTER_YIELD);
+	} else {
 		int err = *w->errno_location;
 
-		leave(w);
-		w->rt->be->park(w, GK_PARK_READY);
+		w = yield_slow(w);
 		*w->errno_location = err;
-		return 0;
 	}
-	w = switch_away(w, AFTER_READY);
 	leave(w);
 	return 0;
 }

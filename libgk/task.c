@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "internal.h"
+#include "switch.h"
 
 #define STACK_MIN	(16u << 10)
 #define STACK_MAX	(1ul << 30)
@@ -18,10 +18,9 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 {
 	struct core *core = w->core;
 
-	t->sp = context_make(t, task_entry);
+	t->sp = context_make(t, task_entry, fn, arg);
 	t->fpu_own = flags & GK_FPU;
 	t->fpu_differs = false;
-	t->after = AFTER_NONE;
 	t->err = 0;
 	t->pinned = NULL;
 	t->pins = !!(flags & GK_PINNED);
@@ -98,7 +97,7 @@ int gk_join(gk_task *t)
 	}
 	t->joiner = w->task;
 	w->task->result = 0;
-	return wait_unlock(w, &t->lock);
+	return wait_unlock_here(w, &t->lock);
 }
 
 int gk_detach(gk_task *t)

@@ -225,6 +225,7 @@ static void *worker_thread(void *arg)
 	stack_alt_on(w);
 	err = rt->be->enter(w, w->core->id);
 	if (!err) {
+		w->mark = w->id + 1;
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
 		store(&w->wp->taskless, 1);
 		store_release(&rt->workers[w->id], w);
@@ -262,6 +263,7 @@ static int worker_start(struct runtime *rt, struct core *core)
 		return -ENOMEM;
 	memset(w, 0, sizeof(*w));
 	w->rt = rt;
+	w->rseq = rt->rseq;
 	w->core = core;
 	w->cp = core->page;
 	CPU_ZERO(&set);
@@ -361,9 +363,8 @@ void main_finish(struct worker *w, int result)
 	if (write(rt->manager_fd, &one, sizeof(one)) < 0)
 		die("the manager's eventfd: %s", strerror(errno));
 	w->leaving = true;
-	w->prev = NULL;
 	w->task = NULL;
-	context_switch(&rt->main->sp, w->home);
+	context_switch(&rt->main->sp, w->home, AFTER_NONE);
 	__builtin_unreachable();
 }
 
@@ -373,6 +374,24 @@ static void main_task(void *arg)
 	int result = rt->main_fn(rt->main_arg);
 
 	main_finish(self(), result);
+}
+
+/* Which the C library registers for every thread, if it is recent and was not told otherwise. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/* For word_take() and word_wait(). */
+static int membarriers(struct runtime *rt)
+{
+	int err;
+
+	rt->rseq = &__rseq_size && &__rseq_offset && __rseq_size &&
+		  !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0) ? __rseq_offset : 0;
+	if (!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+		return 0;
+	err = -errno;
+	say("membarrier: %s", strerror(-err));
+	return err;
 }
 
 /* A forked child is another program's thread: it has no worker. */
@@ -456,12 +475,9 @@ int gk_run(int (*fn)(void *arg), void *arg)
 		err = -errno;
 		goto err_free;
 	}
-	/* For word_wait(). */
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0) {
-		err = -errno;
-		say("membarrier: %s", strerror(-err));
+	err = membarriers(rt);
+	if (err)
 		goto err_free;
-	}
 	err = settings(rt);
 	if (!err)
 		err = pick_backend(rt);
@@ -477,7 +493,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	}
 	rt->stacks = rt->main->next;
 	memset(rt->main, 0, offsetof(struct gk_task, stack));
-	rt->main->sp = context_make(rt->main, task_entry);
+	rt->main->sp = context_make(rt->main, task_entry, main_task, rt);
 	rt->main->fn = main_task;
 	rt->main->arg = rt;
 	rt->main->id = 1;

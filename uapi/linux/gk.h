@@ -201,9 +201,9 @@ struct gk_group_page {
 struct gk_core_page {
 	/* written by the module */
 	__u32 cpu;
-	__u32 running;
-	__u32 nready;
 	__u32 ready_pos;		/* q_tail when the longest-READY worker became so */
+	__u32 running;			/* this and the next may be read as one __u64 */
+	__u32 nready;
 	__u32 nstandby;
 	__u32 pad0;
 	__u64 armed;			/* when the timer will fire; 0: it is not armed */

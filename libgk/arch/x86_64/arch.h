@@ -3,7 +3,9 @@
 #ifndef GK_ARCH_H
 #define GK_ARCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <linux/types.h>
 
 /*
  * The calling thread's worker. Read anew at every use: a task that waited goes on in another thread, and compilers keep
@@ -17,6 +19,12 @@ static inline struct worker *self(void)
 	return w;
 }
 
+/* Adds to what only the caller writes, in one instruction. */
+static inline void count(__u64 *p)
+{
+	__asm__ __volatile__("addq $1, %0" : "+m"(*p));
+}
+
 /* A full fence; an order of magnitude cheaper than mfence. */
 static inline void fence(void)
 {
@@ -26,6 +34,43 @@ static inline void fence(void)
 static inline void relax(void)
 {
 	__builtin_ia32_pause();
+}
+
+/*
+ * Stores @v in *word if *state is @expect and *word is 0, in one step as far as the calling thread's CPU is concerned:
+ * if the kernel takes the CPU away, moves the thread or delivers a signal before the store, nothing is stored (rseq(2)).
+ * @rseq is where the thread's struct rseq lies, from the thread pointer. No fence. False also when it was interrupted.
+ */
+static inline bool store_if(long rseq, const uint64_t *state, uint64_t expect, uint32_t *word, uint32_t v)
+{
+	__asm__ goto("leaq 3f(%%rip), %%rax\n\t"
+		     "movq %%rax, %%fs:8(%0)\n"
+		     "1:\n\t"
+		     "cmpq %2, %1\n\t"
+		     "jne %l[failed]\n\t"
+		     "cmpl $0, %3\n\t"
+		     "jne %l[failed]\n\t"
+		     "movl %4, %3\n"
+		     "2:\n\t"
+		     ".pushsection __rseq_cs, \"aw\"\n\t"
+		     ".balign 32\n"
+		     "3:\n\t"
+		     ".long 0, 0\n\t"
+		     ".quad 1b, 2b - 1b, 4f\n\t"
+		     ".popsection\n\t"
+		     ".pushsection __rseq_failure, \"ax\"\n\t"
+		     ".byte 0x0f, 0xb9, 0x3d\n\t"	/* ud1, with the signature that the kernel looks for */
+		     ".long 0x53053053\n"
+		     "4:\n\t"
+		     "jmp %l[failed]\n\t"
+		     ".popsection"
+		     :
+		     : "r"(rseq), "m"(*state), "r"(expect), "m"(*word), "r"(v)
+		     : "rax", "memory", "cc"
+		     : failed);
+	return true;
+failed:
+	return false;
 }
 
 /* Faults in what the next calls may use of the stack: inside, nothing may fault. */
@@ -68,9 +113,10 @@ static inline void fpu_set(const struct fpu *fpu)
 }
 
 /*
- * Leaves the calling context in *save and goes on in the one that @to is. It jumps through a register: a `ret` here
- * would miss the return predictor every time. The caller is built with a frame pointer, so that what is pushed here
- * does not disturb its call frame information; rbx and r12 to r15 are the compiler's to save, where it uses them.
+ * Leaves the calling context in *save and goes on in the one that @to is, where this call returns @note. It jumps
+ * through a register: a `ret` here would miss the return predictor every time. The caller is built with a frame pointer,
+ * so that what is pushed here does not disturb its call frame information; rbx and r12 to r15 are the compiler's to
+ * save, where it uses them.
  */
 #ifdef __AVX512F__
 #define AVX512_CLOBBERS \
@@ -80,7 +126,7 @@ static inline void fpu_set(const struct fpu *fpu)
 #define AVX512_CLOBBERS
 #endif
 
-static inline void context_switch(void **save, void *to)
+static inline uintptr_t context_switch(void **save, void *to, uintptr_t note)
 {
 	__asm__ __volatile__("pushq %%rbp\n\t"
 			     "leaq 1f(%%rip), %%rax\n\t"
@@ -92,19 +138,45 @@ static inline void context_switch(void **save, void *to)
 			     "jmp *%%rax\n"
 			     "1:\n\t"
 			     "endbr64"
-			     : "+D"(save), "+S"(to)
+			     : "+D"(save), "+S"(to), "+d"(note)
 			     :
-			     : AVX512_CLOBBERS "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-			       "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-			       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
+			     : AVX512_CLOBBERS "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+			       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+			       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
+	return note;
 }
 
-/* A context that will call @entry, which never returns, on the stack that ends at @top. */
-static inline void *context_make(void *top, void (*entry)(void))
+/*
+ * Defines @name, where a new context begins: calls begin(note), then fn(arg), and jumps to @end. Balanced, so that the
+ * return predictor is where it was when the next one returns from its context_switch().
+ */
+#define TASK_ENTRY(name, begin, end)				\
+	__asm__(".pushsection .text\n"				\
+		".type " #name ", @function\n"			\
+		".hidden " #name "\n"				\
+		".globl " #name "\n"				\
+		#name ":\n\t"					\
+		".cfi_startproc\n\t"				\
+		".cfi_undefined rip\n\t"			\
+		"endbr64\n\t"					\
+		"popq %rbx\n\t"					\
+		"popq %r12\n\t"					\
+		"movq %rdx, %rdi\n\t"				\
+		"call " #begin "\n\t"				\
+		"movq %r12, %rdi\n\t"				\
+		"call *%rbx\n\t"				\
+		"jmp " #end "\n\t"				\
+		".cfi_endproc\n\t"				\
+		".size " #name ", . - " #name "\n\t"		\
+		".popsection")
+
+/* A context that begins in @entry, made by TASK_ENTRY, on the stack that ends at @top. */
+static inline void *context_make(void *top, void (*entry)(void), void (*fn)(void *), void *arg)
 {
 	void **sp = (void **)((uintptr_t)top & ~15ul);
 
-	*--sp = 0;		/* the entry's return address: none */
+	*--sp = arg;
+	*--sp = (void *)fn;
 	*--sp = 0;		/* rbp: the end of the chain of frames */
 	*--sp = (void *)entry;
 	return sp;

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * switch.h - from one task to the next: what the calls that wait have inlined.
+ *
+ * The processor predicts a return by the call that came before it, on whatever stack that was. Where two tasks wait in
+ * different calls, each level of calls between the wait and the switch costs a return that is predicted wrong, which is
+ * more than the rest of the switch. So there is no such level in the calls that matter, and a task's first and last
+ * function are entered by a jump.
+ */
+#ifndef GK_SWITCH_H
+#define GK_SWITCH_H
+
+#include "internal.h"
+
+#define NEXT_STREAK	16	/* times that `next` may go before the ring */
+
+#define hot static inline __attribute__((always_inline))
+
+/* ---- the core's queue: inside ------------------------------------------------------------------------------------ */
+
+hot void queue_put(struct worker *w, struct gk_task *t)
+{
+	uint32_t tail = w->cp->q_tail;
+
+	store(&w->core->ring[tail % RING], t);
+	store_release(&w->cp->q_tail, tail + 1);
+}
+
+hot bool queue_full(struct worker *w)
+{
+	return w->cp->q_tail - load_acquire(&w->cp->q_head) >= RING;
+}
+
+hot struct gk_task *queue_get(struct worker *w)
+{
+	struct gk_core_page *cp = w->cp;
+	struct core *core = w->core;
+	struct gk_task *t;
+	uint32_t head;
+
+	for (;;) {
+		head = load_acquire(&cp->q_head);
+		if (head == cp->q_tail)
+			return NULL;
+		t = load(&core->ring[head % RING]);
+		if (core->alone) {
+			store(&cp->q_head, head + 1);
+			return t;
+		}
+		if (likely(cas(&cp->q_head, head, head + 1)))
+			return t;
+	}
+}
+
+/*
+ * Takes one out and puts @t behind the others: before it is switched away from, so only where nobody steals. The queue
+ * never looks empty meanwhile, to those who see to it that it is worked off.
+ */
+hot struct gk_task *queue_swap(struct worker *w, struct gk_task *t)
+{
+	struct gk_core_page *cp = w->cp;
+	struct core *core = w->core;
+	uint32_t head = cp->q_head, tail = cp->q_tail;
+	struct gk_task *first;
+
+	if (head == tail)
+		return NULL;
+	first = load(&core->ring[head % RING]);
+	store(&core->ring[tail % RING], t);
+	store(&cp->q_tail, tail + 1);
+	store_release(&cp->q_head, head + 1);
+	return first;
+}
+
+hot bool queued(struct worker *w)
+{
+	return load(&w->cp->q_next) || load(&w->cp->q_head) != load(&w->cp->q_tail);
+}
+
+/* A core is idle, maybe. */
+hot bool any_idle(struct core *core)
+{
+	struct gk_group_page *page = core->rt->page;
+	unsigned int i;
+
+	for (i = 0; i * 64 < core->rt->ncores; i++)
+		if (load(&page->idle[i]))
+			return true;
+	return false;
+}
+
+/* A task was queued: the core's timer must see to it, and another core that is idle may take it. */
+hot void queued_more(struct worker *w)
+{
+	struct core *core = w->core;
+
+	if (!load(&w->cp->armed))
+		w->todo |= TODO_ARM;
+	if (!core->alone) {
+		fence();	/* pairs with the one between idle[] and the look at the rings in the backend */
+		if (any_idle(core) && !load(&core->rt->page->searching))
+			w->todo |= TODO_WAKE;
+	}
+}
+
+hot void push(struct worker *w, struct gk_task *t)
+{
+	if (unlikely(queue_full(w)))
+		queue_spill(w, t);
+	else
+		queue_put(w, t);
+	queued_more(w);
+}
+
+/* The next task of this core's own, or NULL. */
+hot struct gk_task *pick(struct worker *w)
+{
+	struct core *core = w->core;
+	struct gk_core_page *cp = w->cp;
+	struct gk_task *t = core->next;
+
+	if (t && (core->streak++ < NEXT_STREAK || load(&cp->q_head) == cp->q_tail)) {
+		core->next = NULL;
+		store(&cp->q_next, 0);
+	} else {
+		core->streak = 0;
+		t = queue_get(w);
+	}
+	if (load(&cp->urgent) && !queued(w))
+		store(&cp->urgent, 0);
+	return t;
+}
+
+/* ---- switching --------------------------------------------------------------------------------------------------- */
+
+/* What a task leaves to be done for it, and who it is: its address has bits to spare. */
+hot uintptr_t note_of(struct gk_task *t, enum after after)
+{
+	return (uintptr_t)t | after;
+}
+
+/* Does that, now that nobody is on its stack. Inside. */
+hot void finish(struct worker *w, uintptr_t note)
+{
+	struct gk_task *t = (struct gk_task *)(note & ~(uintptr_t)AFTER_MASK);
+
+	switch (note & AFTER_MASK) {
+	case AFTER_YIELD:
+		queue_put(w, t);
+		queued_more(w);
+		break;
+	case AFTER_UNLOCK:
+		unlock(t->after_lock);
+		break;
+	case AFTER_READY:
+		push(w, t);
+		break;
+	case AFTER_DEAD:
+		task_dead(w, t);
+		break;
+	}
+}
+
+hot void set_task(struct worker *w, struct gk_task *t)
+{
+	w->task = t;
+	count(&w->wp->switches);
+	w->wp->cookie = (uintptr_t)t;
+}
+
+/* Puts the control words back to the worker's own, if the task that stops has others. */
+hot void fpu_leave(struct worker *w, struct gk_task *t)
+{
+	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
+		t->fpu = fpu_get();
+		t->fpu_differs = true;
+		fpu_set(&w->home_fpu);
+	}
+}
+
+hot void fpu_enter(struct gk_task *t)
+{
+	if (unlikely(t->fpu_differs)) {
+		t->fpu_differs = false;
+		fpu_set(&t->fpu);
+	}
+}
+
+/*
+ * The calling task @prev stops running, as @after says, and @t goes on, or the worker's own loop. Inside before and
+ * after; what it returns is the worker on which the calling task goes on.
+ */
+hot struct worker *switch_to(struct worker *w, struct gk_task *prev, struct gk_task *t, enum after after)
+{
+	uintptr_t note;
+
+	prev->err = *w->errno_location;
+	fpu_leave(w, prev);
+	set_task(w, t);
+	if (unlikely(!t))
+		store(&w->wp->taskless, 1);
+	note = context_switch(&prev->sp, likely(t) ? t->sp : w->home, note_of(prev, after));
+	w = self();
+	*w->errno_location = prev->err;
+	finish(w, note);
+	fpu_enter(prev);
+	return w;
+}
+
+/* One worker runs on this core and none is READY, nor is it the turn of something else: it need not look beyond its queue. */
+hot bool runs_alone(struct worker *w)
+{
+	typedef uint64_t __attribute__((may_alias)) both;
+	_Static_assert(offsetof(struct gk_core_page, running) % 8 == 0 &&
+		       offsetof(struct gk_core_page, nready) == offsetof(struct gk_core_page, running) + 4, "");
+
+	return load((both *)&w->cp->running) == 1 && (w->core->turns || turn_is_idle(w));
+}
+
+/* The same, to whom it should be. A worker beside which others run takes no other task: in its own loop it parks. */
+hot struct worker *switch_away(struct worker *w, enum after after)
+{
+	struct gk_task *prev = w->task, *t = NULL;
+
+	if (unlikely(prev->pinned)) {
+		w->mine = prev;
+	} else if (likely(runs_alone(w))) {
+		w->core->turns--;
+		t = pick(w);
+	}
+	return switch_to(w, prev, t, after);
+}
+
+/*
+ * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that
+ * one left in task->result, outside.
+ */
+hot int wait_unlock_here(struct worker *w, uint32_t *l)
+{
+	struct gk_task *t = w->task;
+
+	t->after_lock = l;
+	w = switch_away(w, AFTER_UNLOCK);
+	leave(w);
+	return t->result;
+}
+
+#endif /* GK_SWITCH_H */
