@@ -104,7 +104,7 @@ static struct gk_task *first_waiter(struct list *l)
 	return t;
 }
 
-hot int wait_on(struct worker *w, gk_chan *c, struct list *l)
+static always_inline int wait_on(struct worker *w, gk_chan *c, struct list *l)
 {
 	list_add_tail(&w->task->wait, l);
 	return wait_unlock_here(w, &c->lock);

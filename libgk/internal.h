@@ -30,6 +30,7 @@ extern int *__errno_location(void);
 #define errno (*__errno_location())
 
 #define likely(x)	__builtin_expect(!!(x), 1)
+#define always_inline	inline __attribute__((__always_inline__))
 #define unlikely(x)	__builtin_expect(!!(x), 0)
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
@@ -258,7 +259,7 @@ struct runtime {
 	int (*main_fn)(void *);
 	void *main_arg;
 
-	uint32_t futile;		/* of the last searches for tasks none found one: how many new ones to wake nobody for */
+	uint32_t futile;		/* new tasks to wake no core for: grows as searches find nothing */
 
 	uint32_t gq_lock __attribute__((aligned(64)));
 	struct gk_task *gq_first, *gq_last;

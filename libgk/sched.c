@@ -31,7 +31,7 @@
 
 #define TURNS		61	/* switches between two looks at the clock and the queue of all */
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
-#define FUTILE_MAX	4096	/* new tasks for which no core is woken, after many searches in vain, are at most twice that */
+#define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
@@ -123,8 +123,8 @@ static void retarget(struct worker *w)
 }
 
 /*
- * The core word could not be taken at once. If it is held, its holder is on this core and was preempted inside: sleeping
- * lets it run on.
+ * The core word could not be taken at once. If it is held, its holder is on this core and was preempted inside:
+ * sleeping lets it run on.
  *
  * leave() clears the word and then reads word_waiters, without a fence. We count ourselves, have every CPU of the
  * process fence, and then look at the word: either the holder's 0 is visible by now, or it will see us waiting.
@@ -685,12 +685,13 @@ static __attribute__((noinline)) struct worker *yield_slow(struct worker *w)
 int gk_yield(void)
 {
 	struct worker *w = enter();
-	struct gk_task *t;
+	struct gk_task *t = NULL;
 
 	if (unlikely(!w))
 		return -EPERM;
-	if (likely(runs_alone(w) && !w->core->next && !w->task->pinned &&
-		   (t = w->core->alone ? queue_swap(w, w->task) : queue_get(w)))) {
+	if (likely(runs_alone(w) && !w->core->next && !w->task->pinned))
+		t = w->core->alone ? queue_swap(w, w->task) : queue_get(w);
+	if (likely(t)) {
 		w->core->turns--;
 		w = switch_to(w, w->task, t, w->core->alone ? AFTER_NONE : AFTER_YIELD);
 	} else {

@@ -14,11 +14,9 @@
 
 #define NEXT_STREAK	16	/* times that `next` may go before the ring */
 
-#define hot static inline __attribute__((always_inline))
-
 /* ---- the core's queue: inside ------------------------------------------------------------------------------------ */
 
-hot void queue_put(struct worker *w, struct gk_task *t)
+static always_inline void queue_put(struct worker *w, struct gk_task *t)
 {
 	uint32_t tail = w->cp->q_tail;
 
@@ -26,12 +24,12 @@ hot void queue_put(struct worker *w, struct gk_task *t)
 	store_release(&w->cp->q_tail, tail + 1);
 }
 
-hot bool queue_full(struct worker *w)
+static always_inline bool queue_full(struct worker *w)
 {
 	return w->cp->q_tail - load_acquire(&w->cp->q_head) >= RING;
 }
 
-hot struct gk_task *queue_get(struct worker *w)
+static always_inline struct gk_task *queue_get(struct worker *w)
 {
 	struct gk_core_page *cp = w->cp;
 	struct core *core = w->core;
@@ -56,7 +54,7 @@ hot struct gk_task *queue_get(struct worker *w)
  * Takes one out and puts @t behind the others: before it is switched away from, so only where nobody steals. The queue
  * never looks empty meanwhile, to those who see to it that it is worked off.
  */
-hot struct gk_task *queue_swap(struct worker *w, struct gk_task *t)
+static always_inline struct gk_task *queue_swap(struct worker *w, struct gk_task *t)
 {
 	struct gk_core_page *cp = w->cp;
 	struct core *core = w->core;
@@ -72,13 +70,13 @@ hot struct gk_task *queue_swap(struct worker *w, struct gk_task *t)
 	return first;
 }
 
-hot bool queued(struct worker *w)
+static always_inline bool queued(struct worker *w)
 {
 	return load(&w->cp->q_next) || load(&w->cp->q_head) != load(&w->cp->q_tail);
 }
 
 /* A core is idle, maybe. */
-hot bool any_idle(struct core *core)
+static always_inline bool any_idle(struct core *core)
 {
 	struct gk_group_page *page = core->rt->page;
 	unsigned int i;
@@ -90,7 +88,7 @@ hot bool any_idle(struct core *core)
 }
 
 /* A task was queued: the core's timer must see to it, and another core that is idle may take it. */
-hot void queued_more(struct worker *w)
+static always_inline void queued_more(struct worker *w)
 {
 	struct core *core = w->core;
 
@@ -103,7 +101,7 @@ hot void queued_more(struct worker *w)
 	}
 }
 
-hot void push(struct worker *w, struct gk_task *t)
+static always_inline void push(struct worker *w, struct gk_task *t)
 {
 	if (unlikely(queue_full(w)))
 		queue_spill(w, t);
@@ -113,7 +111,7 @@ hot void push(struct worker *w, struct gk_task *t)
 }
 
 /* The next task of this core's own, or NULL. */
-hot struct gk_task *pick(struct worker *w)
+static always_inline struct gk_task *pick(struct worker *w)
 {
 	struct core *core = w->core;
 	struct gk_core_page *cp = w->cp;
@@ -134,13 +132,13 @@ hot struct gk_task *pick(struct worker *w)
 /* ---- switching --------------------------------------------------------------------------------------------------- */
 
 /* What a task leaves to be done for it, and who it is: its address has bits to spare. */
-hot uintptr_t note_of(struct gk_task *t, enum after after)
+static always_inline uintptr_t note_of(struct gk_task *t, enum after after)
 {
 	return (uintptr_t)t | after;
 }
 
 /* Does that, now that nobody is on its stack. Inside. */
-hot void finish(struct worker *w, uintptr_t note)
+static always_inline void finish(struct worker *w, uintptr_t note)
 {
 	struct gk_task *t = (struct gk_task *)(note & ~(uintptr_t)AFTER_MASK);
 
@@ -161,7 +159,7 @@ hot void finish(struct worker *w, uintptr_t note)
 	}
 }
 
-hot void set_task(struct worker *w, struct gk_task *t)
+static always_inline void set_task(struct worker *w, struct gk_task *t)
 {
 	w->task = t;
 	count(&w->wp->switches);
@@ -169,7 +167,7 @@ hot void set_task(struct worker *w, struct gk_task *t)
 }
 
 /* Puts the control words back to the worker's own, if the task that stops has others. */
-hot void fpu_leave(struct worker *w, struct gk_task *t)
+static always_inline void fpu_leave(struct worker *w, struct gk_task *t)
 {
 	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
 		t->fpu = fpu_get();
@@ -178,7 +176,7 @@ hot void fpu_leave(struct worker *w, struct gk_task *t)
 	}
 }
 
-hot void fpu_enter(struct gk_task *t)
+static always_inline void fpu_enter(struct gk_task *t)
 {
 	if (unlikely(t->fpu_differs)) {
 		t->fpu_differs = false;
@@ -190,7 +188,8 @@ hot void fpu_enter(struct gk_task *t)
  * The calling task @prev stops running, as @after says, and @t goes on, or the worker's own loop. Inside before and
  * after; what it returns is the worker on which the calling task goes on.
  */
-hot struct worker *switch_to(struct worker *w, struct gk_task *prev, struct gk_task *t, enum after after)
+static always_inline struct worker *switch_to(struct worker *w, struct gk_task *prev, struct gk_task *t,
+					      enum after after)
 {
 	uintptr_t note;
 
@@ -207,18 +206,18 @@ hot struct worker *switch_to(struct worker *w, struct gk_task *prev, struct gk_t
 	return w;
 }
 
-/* One worker runs on this core and none is READY, nor is it the turn of something else: it need not look beyond its queue. */
-hot bool runs_alone(struct worker *w)
+/* One worker runs on this core, none is READY, and it is not the turn of something else than the core's queue. */
+static always_inline bool runs_alone(struct worker *w)
 {
 	typedef uint64_t __attribute__((may_alias)) both;
-	_Static_assert(offsetof(struct gk_core_page, running) % 8 == 0 &&
-		       offsetof(struct gk_core_page, nready) == offsetof(struct gk_core_page, running) + 4, "");
+	_Static_assert(offsetof(struct gk_core_page, running) % 8 == 0, "running, the lower half of a word");
+	_Static_assert(offsetof(struct gk_core_page, nready) % 8 == 4, "nready, the upper half");
 
 	return load((both *)&w->cp->running) == 1 && (w->core->turns || turn_is_idle(w));
 }
 
 /* The same, to whom it should be. A worker beside which others run takes no other task: in its own loop it parks. */
-hot struct worker *switch_away(struct worker *w, enum after after)
+static always_inline struct worker *switch_away(struct worker *w, enum after after)
 {
 	struct gk_task *prev = w->task, *t = NULL;
 
@@ -235,7 +234,7 @@ hot struct worker *switch_away(struct worker *w, enum after after)
  * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that
  * one left in task->result, outside.
  */
-hot int wait_unlock_here(struct worker *w, uint32_t *l)
+static always_inline int wait_unlock_here(struct worker *w, uint32_t *l)
 {
 	struct gk_task *t = w->task;
 

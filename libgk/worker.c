@@ -377,16 +377,19 @@ static void main_task(void *arg)
 }
 
 /* Which the C library registers for every thread, if it is recent and was not told otherwise. */
-extern const ptrdiff_t __rseq_offset __attribute__((weak));
-extern const unsigned int __rseq_size __attribute__((weak));
+#pragma weak __rseq_offset
+#pragma weak __rseq_size
+extern const ptrdiff_t __rseq_offset;
+extern const unsigned int __rseq_size;
 
 /* For word_take() and word_wait(). */
 static int membarriers(struct runtime *rt)
 {
 	int err;
 
-	rt->rseq = &__rseq_size && &__rseq_offset && __rseq_size &&
-		  !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0) ? __rseq_offset : 0;
+	if (&__rseq_size && __rseq_size &&
+	    !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0))
+		rt->rseq = __rseq_offset;
 	if (!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
 		return 0;
 	err = -errno;

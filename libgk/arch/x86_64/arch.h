@@ -38,8 +38,9 @@ static inline void relax(void)
 
 /*
  * Stores @v in *word if *state is @expect and *word is 0, in one step as far as the calling thread's CPU is concerned:
- * if the kernel takes the CPU away, moves the thread or delivers a signal before the store, nothing is stored (rseq(2)).
- * @rseq is where the thread's struct rseq lies, from the thread pointer. No fence. False also when it was interrupted.
+ * if the kernel takes the CPU away, moves the thread or delivers a signal before the store, it does not happen
+ * (rseq(2)). @rseq is where the thread's struct rseq lies, from the thread pointer. No fence. False also when it was
+ * interrupted.
  */
 static inline bool store_if(long rseq, const uint64_t *state, uint64_t expect, uint32_t *word, uint32_t v)
 {
@@ -114,9 +115,9 @@ static inline void fpu_set(const struct fpu *fpu)
 
 /*
  * Leaves the calling context in *save and goes on in the one that @to is, where this call returns @note. It jumps
- * through a register: a `ret` here would miss the return predictor every time. The caller is built with a frame pointer,
- * so that what is pushed here does not disturb its call frame information; rbx and r12 to r15 are the compiler's to
- * save, where it uses them.
+ * through a register: a `ret` here would miss the return predictor every time. The caller is built with a frame
+ * pointer, so that what is pushed here does not disturb its call frame information; rbx and r12 to r15 are the
+ * compiler's to save, where it uses them.
  */
 #ifdef __AVX512F__
 #define AVX512_CLOBBERS \
@@ -154,8 +155,7 @@ static inline uintptr_t context_switch(void **save, void *to, uintptr_t note)
 	__asm__(".pushsection .text\n"				\
 		".type " #name ", @function\n"			\
 		".hidden " #name "\n"				\
-		".globl " #name "\n"				\
-		#name ":\n\t"					\
+		".globl " #name "\n" #name ":\n\t"		\
 		".cfi_startproc\n\t"				\
 		".cfi_undefined rip\n\t"			\
 		"endbr64\n\t"					\
