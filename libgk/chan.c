@@ -6,6 +6,7 @@
  *   Senders wait only while the buffer is full, receivers only while it is empty, so at most one of the two lists has
  *   tasks.
  *   A closed channel has no waiting task.
+ *   A list may have waiters whose wait has ended otherwise (waiter_get() drops them).
  *   Who takes a task off a list has done the whole of its operation: it copies the element and sets its result.
  *
  * Elements pass through task->buf, as user memory may fault and is touched outside only. An element of more than SMALL
@@ -23,8 +24,15 @@ struct gk_chan {
 	size_t elem_size;		/* as the user has it */
 	size_t slot_size;
 	size_t cap, len, head;
-	struct list senders, receivers;	/* of task->wait */
+	struct gk_queue senders, receivers;
 	char slots[] __attribute__((aligned(64)));
+};
+
+/* How long a call may wait. */
+enum when {
+	NOW,
+	UNTIL,
+	EVER,
 };
 
 gk_chan *gk_chan_new(size_t elem_size, size_t cap)
@@ -45,8 +53,6 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap)
 	c->elem_size = elem_size;
 	c->slot_size = slot_size;
 	c->cap = cap;
-	list_init(&c->senders);
-	list_init(&c->receivers);
 	return c;
 }
 
@@ -60,7 +66,7 @@ int gk_chan_free(gk_chan *c)
 	w = enter();
 	if (w)
 		lock(&c->lock);
-	if (!list_empty(&c->senders) || !list_empty(&c->receivers)) {
+	if (c->senders.first || c->receivers.first) {
 		if (w) {
 			unlock(&c->lock);
 			leave(w);
@@ -93,37 +99,52 @@ static inline char *slot(gk_chan *c, size_t i)
 	return c->slots + i * c->slot_size;
 }
 
-static struct gk_task *first_waiter(struct list *l)
-{
-	struct gk_task *t;
-
-	if (list_empty(l))
-		return NULL;
-	t = container_of(l->next, struct gk_task, wait);
-	list_del(&t->wait);
-	return t;
-}
-
-static always_inline int wait_on(struct worker *w, gk_chan *c, struct list *l)
-{
-	list_add_tail(&w->task->wait, l);
-	return wait_unlock_here(w, &c->lock);
-}
-
-static int wait_for_ever(void)
+/* Takes the calling task's waiter off, whose wait ended without the channel. */
+static void unlist(gk_chan *c, struct gk_queue *q, struct waiter *v)
 {
 	struct worker *w = enter();
 
-	if (!w)
-		return -EPERM;
-	w = switch_away(w, AFTER_NONE);
+	lock(&c->lock);
+	waiter_del(q, v);
+	unlock(&c->lock);
 	leave(w);
-	return -EPIPE;
 }
 
-static int send(gk_chan *c, const void *elem, bool wait)
+/* A channel that does not exist is never ready. */
+static int wait_for_ever(enum when when, uint64_t deadline)
 {
-	struct gk_task *t = gk_self(), *r;
+	struct worker *w;
+
+	if (when == NOW)
+		return -EAGAIN;
+	w = enter();
+	if (!w)
+		return -EPERM;
+	lock(&w->task->lock);
+	return wait_until(w, &w->task->lock, WHY_NULL_CHAN, NULL, deadline);
+}
+
+static always_inline int wait_on(struct worker *w, gk_chan *c, struct gk_queue *q, enum when when, uint64_t deadline)
+{
+	enum why why = q == &c->senders ? WHY_CHAN_SEND : WHY_CHAN_RECV;
+	struct waiter *v = &w->task->waiter;
+	int err;
+
+	v->data = w->task->buf;
+	waiter_put(q, v);
+	if (likely(when == EVER))
+		err = wait_here(w, &c->lock, why, c);
+	else
+		err = wait_until(w, &c->lock, why, c, deadline);
+	if (unlikely(err == -ECANCELED || err == -ETIMEDOUT))
+		unlist(c, q, v);
+	return err;
+}
+
+static always_inline int send(gk_chan *c, const void *elem, enum when when, uint64_t deadline)
+{
+	struct gk_task *t = gk_self(), *other;
+	struct waiter *v;
 	struct worker *w;
 	int err = 0;
 	bool big;
@@ -131,7 +152,7 @@ static int send(gk_chan *c, const void *elem, bool wait)
 	if (unlikely(!t))
 		return -EPERM;
 	if (unlikely(!c))
-		return wait ? wait_for_ever() : -EAGAIN;
+		return wait_for_ever(when, deadline);
 	big = c->big;		/* after a wait the channel may be gone */
 	if (unlikely(big)) {
 		void *own = malloc(c->elem_size);
@@ -150,20 +171,21 @@ static int send(gk_chan *c, const void *elem, bool wait)
 		err = -EPIPE;
 		goto out_unlock;
 	}
-	r = first_waiter(&c->receivers);
-	if (r) {
-		copy(r->buf, t->buf, c->slot_size);
-		r->result = 1;
+	v = waiter_get(&c->receivers);
+	if (v) {
+		other = v->task;
+		copy(v->data, t->buf, c->slot_size);
+		other->result = 1;
 		unlock(&c->lock);
-		ready(w, r, true);
+		ready(w, other, true);
 		leave(w);
 		return 0;
 	}
 	if (c->len < c->cap) {
 		copy(slot(c, c->len), t->buf, c->slot_size);
 		c->len++;
-	} else if (wait) {
-		err = wait_on(w, c, &c->senders);
+	} else if (when != NOW) {
+		err = wait_on(w, c, &c->senders, when, deadline);
 		goto out;
 	} else {
 		err = -EAGAIN;
@@ -177,10 +199,11 @@ out:
 	return err;
 }
 
-static int recv(gk_chan *c, void *elem, bool wait)
+static always_inline int recv(gk_chan *c, void *elem, enum when when, uint64_t deadline)
 {
-	struct gk_task *t = gk_self(), *s = NULL;
+	struct gk_task *t = gk_self(), *other = NULL;
 	size_t elem_size, slot_size;
+	struct waiter *v;
 	struct worker *w;
 	int got = 1;
 	bool big;
@@ -188,7 +211,7 @@ static int recv(gk_chan *c, void *elem, bool wait)
 	if (unlikely(!t))
 		return -EPERM;
 	if (unlikely(!c))
-		return wait ? wait_for_ever() : -EAGAIN;
+		return wait_for_ever(when, deadline);
 	big = c->big;		/* after a wait the channel may be gone */
 	elem_size = c->elem_size;
 	slot_size = c->slot_size;
@@ -198,29 +221,31 @@ static int recv(gk_chan *c, void *elem, bool wait)
 		copy(t->buf, slot(c, 0), c->slot_size);
 		c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
 		c->len--;
-		s = first_waiter(&c->senders);
-		if (s) {
-			copy(slot(c, c->len), s->buf, c->slot_size);
+		v = waiter_get(&c->senders);
+		if (v) {
+			copy(slot(c, c->len), v->data, c->slot_size);
 			c->len++;
-			s->result = 0;
 		}
 	} else {
-		s = first_waiter(&c->senders);
-		if (s) {
-			copy(t->buf, s->buf, c->slot_size);
-			s->result = 0;
+		v = waiter_get(&c->senders);
+		if (v) {
+			copy(t->buf, v->data, c->slot_size);
 		} else if (c->closed) {
 			got = 0;
-		} else if (wait) {
-			got = wait_on(w, c, &c->receivers);
+		} else if (when != NOW) {
+			got = wait_on(w, c, &c->receivers, when, deadline);
 			goto out;
 		} else {
 			got = -EAGAIN;
 		}
 	}
+	if (v) {
+		other = v->task;
+		other->result = 0;
+	}
 	unlock(&c->lock);
-	if (s)
-		ready(w, s, true);
+	if (other)
+		ready(w, other, true);
 	leave(w);
 out:
 	if (likely(got == 1)) {
@@ -239,28 +264,38 @@ out:
 
 int gk_chan_send(gk_chan *c, const void *elem)
 {
-	return send(c, elem, true);
+	return send(c, elem, EVER, GK_FOREVER);
 }
 
 int gk_chan_recv(gk_chan *c, void *elem)
 {
-	return recv(c, elem, true);
+	return recv(c, elem, EVER, GK_FOREVER);
 }
 
 int gk_chan_try_send(gk_chan *c, const void *elem)
 {
-	return send(c, elem, false);
+	return send(c, elem, NOW, 0);
 }
 
 int gk_chan_try_recv(gk_chan *c, void *elem)
 {
-	return recv(c, elem, false);
+	return recv(c, elem, NOW, 0);
+}
+
+int gk_chan_send_until(gk_chan *c, const void *elem, uint64_t deadline)
+{
+	return send(c, elem, UNTIL, deadline);
+}
+
+int gk_chan_recv_until(gk_chan *c, void *elem, uint64_t deadline)
+{
+	return recv(c, elem, UNTIL, deadline);
 }
 
 int gk_chan_close(gk_chan *c)
 {
-	struct list waiting;
-	struct gk_task *t;
+	struct gk_task *first = NULL, **last = &first, *t;
+	struct waiter *v;
 	struct worker *w;
 
 	if (!c)
@@ -268,7 +303,6 @@ int gk_chan_close(gk_chan *c)
 	w = enter();
 	if (!w)
 		return -EPERM;
-	list_init(&waiting);
 	lock(&c->lock);
 	if (c->closed) {
 		unlock(&c->lock);
@@ -276,17 +310,22 @@ int gk_chan_close(gk_chan *c)
 		return -EPIPE;
 	}
 	c->closed = true;
-	while ((t = first_waiter(&c->receivers))) {
-		t->result = 0;
-		list_add_tail(&t->wait, &waiting);
+	while ((v = waiter_get(&c->receivers))) {
+		v->task->result = 0;
+		*last = v->task;
+		last = &v->task->next;
 	}
-	while ((t = first_waiter(&c->senders))) {
-		t->result = -EPIPE;
-		list_add_tail(&t->wait, &waiting);
+	while ((v = waiter_get(&c->senders))) {
+		v->task->result = -EPIPE;
+		*last = v->task;
+		last = &v->task->next;
 	}
+	*last = NULL;
 	unlock(&c->lock);
-	while ((t = first_waiter(&waiting)))
+	while ((t = first)) {
+		first = t->next;
 		ready(w, t, true);
+	}
 	leave(w);
 	return 0;
 }

@@ -13,6 +13,11 @@
  *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it.
  *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever
  *     runs next on this worker (finish()), when the task's context is complete. Only then can another core find it.
+ *   - What a task waits for, its deadline and gk_cancel() may end the wait at the same time. Whoever changes
+ *     task->claim from WAITING to 0 is the one that does; it sets the result and makes the task ready. The others leave
+ *     the task alone. If it was not the object, then the task itself takes its waiter off the object's list, under the
+ *     list's lock, before its call returns: so a waiter on a list is always of the wait that goes on, and an object may
+ *     be freed as soon as no call that uses it is under way.
  */
 #ifndef GK_INTERNAL_H
 #define GK_INTERNAL_H
@@ -86,9 +91,11 @@ static inline void list_del(struct list *l)
 
 void lock_slow(uint32_t *l);
 
+extern bool gk_alone;			/* one core: inside is exclusive already */
+
 static inline void lock(uint32_t *l)
 {
-	if (unlikely(exchange(l, 1)))
+	if (likely(!gk_alone) && unlikely(exchange(l, 1)))
 		lock_slow(l);
 }
 
@@ -113,12 +120,40 @@ enum after {
 	AFTER_MASK = 7,
 };
 
+/* task->claim. */
+enum claim {
+	CLAIMED = 0,		/* or it does not wait */
+	SWITCHING = 1,		/* it waits, but is still on its stack: becomes WAITING in finish() */
+	WAITING = 2,
+	CANCELLABLE = 4,	/* with one of the two above */
+};
+
+/* Why a task waits. */
+enum why {
+	WHY_NONE,
+	WHY_JOIN,
+	WHY_SLEEP,
+	WHY_CHAN_SEND,
+	WHY_CHAN_RECV,
+	WHY_NULL_CHAN,
+	WHY_MUTEX,
+	WHY_WG,
+};
+
+/* A task on an object's list. */
+struct waiter {
+	struct waiter *next, *prev;
+	struct gk_task *task;
+	void *data;		/* the object's own: what is sent, or where what is received goes, ... */
+	bool listed;
+};
+
 /* A pairing heap: the nodes are the memory, so nothing is allocated inside. */
 struct timer_node {
 	uint64_t when;
 	struct timer_node *child, *sibling, *prev;
 	struct core *core;	/* in whose heap it is; NULL: in none */
-	void (*expire)(struct worker *w, struct timer_node *node);	/* inside, heap unlocked */
+	struct gk_task *(*expire)(struct timer_node *node);	/* inside, heap locked: whom to make ready, or NULL */
 };
 
 struct gk_task {
@@ -135,12 +170,18 @@ struct gk_task {
 	uint32_t pins;
 
 	/* what waiting touches */
+	uint32_t claim;
+	uint32_t claims;	/* what claim is at first when it waits: SWITCHING, CANCELLABLE unless that is masked */
+	uint32_t cancelled;	/* gk_cancel() was called */
 	int result;		/* of the wait, set by who ends it */
+	struct waiter waiter;
+	enum why why;
+	const void *on;		/* what it waits for */
+	uint64_t since;		/* since when, as core->clock had it */
 	uint32_t lock;		/* of joiner, ended, detached */
-	struct gk_task *joiner;
+	struct waiter *joiner;
 	bool ended, detached, joined;
-	uint64_t waiting_since;
-	struct list wait;
+	uint32_t masks;		/* gk_cancel_mask() */
 	struct timer_node timer;
 	char buf[SMALL] __attribute__((aligned(16)));
 
@@ -175,6 +216,7 @@ struct core {
 	/* counters, by whoever is inside */
 	uint64_t started __attribute__((aligned(64)));
 	uint64_t ended, steals, fired, parks;
+	uint64_t clock;			/* when somebody last looked at it: to say how long tasks have waited */
 	uint64_t next_id;
 	unsigned int cpu;
 	uint32_t starting;		/* workers on their way here */
@@ -285,11 +327,13 @@ void ready_tail(struct worker *w, struct gk_task *t);
 void queue_spill(struct worker *w, struct gk_task *t);
 void task_dead(struct worker *w, struct gk_task *t);
 bool turn_is_idle(struct worker *w);
-int wait_unlock(struct worker *w, uint32_t *l);		/* switch.h: wait_unlock_here() */
+int wait_refused(struct worker *w, uint32_t *l, int err);
+int wait_until(struct worker *w, uint32_t *l, enum why why, const void *on, uint64_t deadline);	/* see switch.h */
 void task_entry(void);
 void task_begin(uintptr_t note);
 void task_end(void) __attribute__((noreturn));
 void gq_put(struct runtime *rt, struct gk_task *first, struct gk_task *last, uint32_t n);
+void full_fence_everywhere(void);
 void futex_wait(uint32_t *p, uint32_t v, const uint64_t *deadline);
 void futex_wake(uint32_t *p, int n);
 
@@ -329,6 +373,80 @@ static inline void leave(struct worker *w)
 		do_todo(w);
 }
 
+/* ---- waiters: the list's lock is held ---------------------------------------------------------------------------- */
+
+static inline void waiter_put(struct gk_queue *q, struct waiter *v)
+{
+	v->listed = true;
+	v->next = NULL;
+	v->prev = q->last;
+	if (v->prev)
+		v->prev->next = v;
+	else
+		q->first = v;
+	q->last = v;
+}
+
+static inline void waiter_put_front(struct gk_queue *q, struct waiter *v)
+{
+	v->listed = true;
+	v->prev = NULL;
+	v->next = q->first;
+	if (v->next)
+		v->next->prev = v;
+	else
+		q->last = v;
+	q->first = v;
+}
+
+/* Takes it off, if whoever ended the wait has not. */
+static inline void waiter_del(struct gk_queue *q, struct waiter *v)
+{
+	if (!v->listed)
+		return;
+	v->listed = false;
+	if (v->prev)
+		v->prev->next = v->next;
+	else
+		q->first = v->next;
+	if (v->next)
+		v->next->prev = v->prev;
+	else
+		q->last = v->prev;
+}
+
+/* Ends a task's wait: true if the caller is the one to do so, and is to set the result and make it ready. */
+static inline bool claim(struct gk_task *t)
+{
+	uint32_t c = load(&t->claim);
+
+	if (unlikely(!(c & WAITING)))
+		return false;
+	if (likely(gk_alone)) {
+		store(&t->claim, CLAIMED);
+		return true;
+	}
+	return cas(&t->claim, c, CLAIMED);
+}
+
+/* Takes the first off whose wait the caller ends, or returns NULL. */
+static inline struct waiter *waiter_get(struct gk_queue *q)
+{
+	struct waiter *v;
+
+	while ((v = q->first)) {
+		q->first = v->next;
+		if (v->next)
+			v->next->prev = NULL;
+		else
+			q->last = NULL;
+		v->listed = false;
+		if (likely(claim(v->task)))
+			return v;
+	}
+	return NULL;
+}
+
 /* ---- the other files --------------------------------------------------------------------------------------------- */
 
 struct worker *task_get(size_t stack_size, struct gk_task **task, int *err);	/* outside, and then inside; stack.c */
@@ -341,10 +459,12 @@ void stack_fault_handler(void);				/* stack.c: installs it */
 void stack_alt_on(struct worker *w);
 void stack_alt_off(struct worker *w);
 
+struct gk_task *wait_expired(struct timer_node *node);
 void timer_add(struct worker *w, struct timer_node *node);	/* inside, its core's heap locked; time.c */
 bool timer_del(struct timer_node *node);		/* inside; false if it is in no heap any more */
 void timers_run(struct worker *w);			/* inside */
 uint64_t now_ns(void);
+uint64_t now_coarse(void);
 
 void main_finish(struct worker *w, int result) __attribute__((noreturn));	/* worker.c */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -54,6 +54,15 @@ void futex_wake(uint32_t *p, int n)
 	syscall(SYS_futex, p, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n);
 }
 
+/* Every thread of the process does a full fence, as far as it runs. Its partner needs none, only an order. Outside. */
+void full_fence_everywhere(void)
+{
+	int err = errno;
+
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	errno = err;
+}
+
 /* The holder is on another core and brief, unless the kernel took its CPU away. */
 void lock_slow(uint32_t *l)
 {
@@ -146,7 +155,7 @@ bool word_wait(struct worker *w)
 			break;
 		core = w->core;
 		add_fetch(&core->word_waiters, 1);
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		full_fence_everywhere();
 		while (!stale(w) && !(taken = failed < 16 ? word_take(w) : word_take_stepped(w))) {
 			if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
 				add_fetch(&core->word_waiters, -1);
@@ -342,6 +351,7 @@ __attribute__((noinline)) bool turn_is_idle(struct worker *w)
 	if (load(&w->rt->page->gq_len) || load(&w->cp->deadline))
 		return false;
 	w->core->turns = TURNS;
+	w->core->clock = now_coarse();
 	return true;
 }
 
@@ -501,6 +511,26 @@ static bool pull(struct worker *w)
 
 /* ---- switching --------------------------------------------------------------------------------------------------- */
 
+/*
+ * The handle's other end, once in task_end(), and once more when nobody is on the task's stack: the joiner to be made
+ * ready, or NULL. The task's lock is held.
+ */
+static struct gk_task *joiner_get(struct gk_task *t)
+{
+	struct waiter *v = t->joiner;
+
+	if (!v || t->joined)
+		return NULL;
+	if (!claim(v->task)) {
+		/* It gave up. The handle is its own still. */
+		t->joiner = NULL;
+		return NULL;
+	}
+	t->joined = true;
+	v->task->result = 0;
+	return v->task;
+}
+
 void task_dead(struct worker *w, struct gk_task *t)
 {
 	struct gk_task *joiner;
@@ -508,12 +538,8 @@ void task_dead(struct worker *w, struct gk_task *t)
 
 	lock(&t->lock);
 	t->ended = true;
-	/*
-	 * One that came before gk_exit() looked was made ready there; one that came since waits. Both leave the rest to
-	 * us.
-	 */
-	joiner = t->joined ? NULL : t->joiner;
-	release = t->detached || t->joiner;
+	joiner = joiner_get(t);
+	release = t->detached || t->joined;
 	unlock(&t->lock);
 	w->core->ended++;
 	if (release)
@@ -567,9 +593,7 @@ __attribute__((used, noreturn)) void task_end(void)
 		main_finish(w, 0);
 	}
 	lock(&t->lock);
-	joiner = t->joiner;
-	if (joiner)
-		t->joined = true;
+	joiner = joiner_get(t);
 	unlock(&t->lock);
 	if (unlikely(t->pinned)) {
 		/* Its worker is free for others again. */
@@ -592,9 +616,54 @@ void gk_exit(void)
 	task_end();
 }
 
-int wait_unlock(struct worker *w, uint32_t *l)
+/* It does not wait after all, for @err. */
+__attribute__((noinline)) int wait_refused(struct worker *w, uint32_t *l, int err)
 {
-	return wait_unlock_here(w, l);
+	store(&w->task->claim, CLAIMED);
+	unlock(l);
+	leave(w);
+	return err;
+}
+
+/* A deadline has passed. */
+struct gk_task *wait_expired(struct timer_node *node)
+{
+	struct gk_task *t = container_of(node, struct gk_task, timer);
+
+	if (!claim(t))
+		return NULL;
+	t->result = -ETIMEDOUT;
+	return t;
+}
+
+/* wait_here() with a deadline, or GK_FOREVER: -ETIMEDOUT when it has passed. Then the task may be on the list still. */
+int wait_until(struct worker *w, uint32_t *l, enum why why, const void *on, uint64_t deadline)
+{
+	struct gk_task *t = w->task;
+	struct core *core = w->core;
+
+	if (deadline == GK_FOREVER)
+		return wait_here(w, l, why, on);
+	if (deadline <= now_ns())
+		return wait_refused(w, l, -ETIMEDOUT);
+	t->why = why;
+	t->on = on;
+	t->since = core->clock;
+	store(&t->claim, t->claims);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* as in wait_here() */
+	if (unlikely(load(&t->cancelled)) && t->claims & CANCELLABLE)
+		return wait_refused(w, l, -ECANCELED);
+	/* It cannot expire before the switch is complete: only this core runs its timers, inside. */
+	t->timer.when = deadline;
+	t->timer.expire = wait_expired;
+	lock(&core->timers_lock);
+	timer_add(w, &t->timer);
+	unlock(&core->timers_lock);
+	t->after_lock = l;
+	w = switch_away(w, AFTER_UNLOCK);
+	timer_del(&t->timer);
+	leave(w);
+	return t->result;
 }
 
 /* A pinned task of this worker waits: the worker waits with it. Returns false when the runtime stops. */

@@ -148,6 +148,7 @@ static always_inline void finish(struct worker *w, uintptr_t note)
 		queued_more(w);
 		break;
 	case AFTER_UNLOCK:
+		store_release(&t->claim, t->claim + (WAITING - SWITCHING));
 		unlock(t->after_lock);
 		break;
 	case AFTER_READY:
@@ -231,13 +232,21 @@ static always_inline struct worker *switch_away(struct worker *w, enum after aft
 }
 
 /*
- * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Returns what that
- * one left in task->result, outside.
+ * The calling task waits until somebody makes it ready; it is on a list already, whose lock is @l. Outside after it.
+ * Returns what whoever ended the wait left in task->result, or -ECANCELED: then it may be on the list still.
  */
-static always_inline int wait_unlock_here(struct worker *w, uint32_t *l)
+static always_inline int wait_here(struct worker *w, uint32_t *l, enum why why, const void *on)
 {
 	struct gk_task *t = w->task;
 
+	t->why = why;
+	t->on = on;
+	t->since = w->core->clock;
+	store(&t->claim, t->claims);
+	/* gk_cancel() has every CPU fence between its store of `cancelled` and its look at `claim`. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(load(&t->cancelled)) && t->claims & CANCELLABLE)
+		return wait_refused(w, l, -ECANCELED);
 	t->after_lock = l;
 	w = switch_away(w, AFTER_UNLOCK);
 	leave(w);

@@ -5,41 +5,10 @@
  * A mutex is its owner's address; bit 0 says that tasks wait, and is changed under waiters.lock only. Taking and giving
  * up a mutex for which nobody waits is one compare-and-swap, without going inside.
  */
-#include "internal.h"
+#include "switch.h"
 
 #define WAITED		1ul
 #define STARVED_NS	1000000
-
-static void waiters_put(struct gk_waiters *q, struct gk_task *t, bool front)
-{
-	struct gk_task *last = q->last;
-
-	if (front) {
-		t->next = q->first;
-		q->first = t;
-		if (!last)
-			q->last = t;
-		return;
-	}
-	t->next = NULL;
-	if (last)
-		last->next = t;
-	else
-		q->first = t;
-	q->last = t;
-}
-
-static struct gk_task *waiters_get(struct gk_waiters *q)
-{
-	struct gk_task *t = q->first;
-
-	if (t) {
-		q->first = t->next;
-		if (!q->first)
-			q->last = NULL;
-	}
-	return t;
-}
 
 static uintptr_t *word_of(gk_mutex *m)
 {
@@ -61,32 +30,43 @@ int gk_mutex_trylock(gk_mutex *m)
 	return owner & ~WAITED ? -EBUSY : 0;
 }
 
-int gk_mutex_lock(gk_mutex *m)
+static __attribute__((noinline)) int mutex_lock_slow(gk_mutex *m, struct gk_task *t, uint64_t deadline)
 {
-	struct gk_task *t = gk_self();
+	struct waiter *v = &t->waiter;
+	uint64_t since = now_ns();
+	bool woken = false;
 	struct worker *w;
 	uintptr_t owner;
-	bool woken = false;
+	int err;
 
-	if (unlikely(!t))
-		return -EPERM;
-	if (likely(cas(word_of(m), 0, (uintptr_t)t)))
-		return 0;
 	if ((load(word_of(m)) & ~WAITED) == (uintptr_t)t)
 		return -EDEADLK;
-	t->waiting_since = now_ns();
 	for (;;) {
 		w = enter();
 		lock(&m->waiters.lock);
 		owner = load(word_of(m));
 		/* With waiters behind it, it stays marked. */
 		if (!(owner & ~WAITED)) {
-			if (cas(word_of(m), owner, (uintptr_t)t | (m->waiters.first ? WAITED : 0)))
+			if (cas(word_of(m), owner, (uintptr_t)t | (m->waiters.queue.first ? WAITED : 0)))
 				break;
 		} else if (cas(word_of(m), owner, owner | WAITED)) {
-			waiters_put(&m->waiters, t, woken);
-			if (!wait_unlock(w, &m->waiters.lock))
+			v->data = &since;
+			if (woken)
+				waiter_put_front(&m->waiters.queue, v);
+			else
+				waiter_put(&m->waiters.queue, v);
+			err = wait_until(w, &m->waiters.lock, WHY_MUTEX, m, deadline);
+			if (!err)
 				return 0;
+			if (err < 0) {
+				/* Marked for us or not: whoever unlocks it looks. */
+				w = enter();
+				lock(&m->waiters.lock);
+				waiter_del(&m->waiters.queue, v);
+				unlock(&m->waiters.lock);
+				leave(w);
+				return err;
+			}
 			woken = true;
 			continue;
 		}
@@ -98,50 +78,75 @@ int gk_mutex_lock(gk_mutex *m)
 	return 0;
 }
 
+int gk_mutex_lock(gk_mutex *m)
+{
+	struct gk_task *t = gk_self();
+
+	if (unlikely(!t))
+		return -EPERM;
+	if (likely(cas(word_of(m), 0, (uintptr_t)t)))
+		return 0;
+	return mutex_lock_slow(m, t, GK_FOREVER);
+}
+
+int gk_mutex_lock_until(gk_mutex *m, uint64_t deadline)
+{
+	struct gk_task *t = gk_self();
+
+	if (unlikely(!t))
+		return -EPERM;
+	if (likely(cas(word_of(m), 0, (uintptr_t)t)))
+		return 0;
+	return mutex_lock_slow(m, t, deadline);
+}
+
+static __attribute__((noinline)) int mutex_unlock_slow(gk_mutex *m, struct gk_task *t)
+{
+	struct waiter *v;
+	struct worker *w;
+	bool hand_over;
+
+	if ((load(word_of(m)) & ~WAITED) != (uintptr_t)t)
+		return -EPERM;
+	w = enter();
+	lock(&m->waiters.lock);
+	v = waiter_get(&m->waiters.queue);
+	hand_over = v && now_ns() - *(uint64_t *)v->data > STARVED_NS;
+	if (v)
+		v->task->result = !hand_over;
+	if (hand_over) {
+		store_release(word_of(m), (uintptr_t)v->task | (m->waiters.queue.first ? WAITED : 0));
+	} else if (m->waiters.queue.first) {
+		/* Whoever comes first; the woken one goes back to the front if it is not that. */
+		store_release(word_of(m), WAITED);
+	} else {
+		/*
+		 * Nobody is left to be marked for. The last store is the one that gives it up: then another may free
+		 * the mutex.
+		 */
+		store(word_of(m), (uintptr_t)t);
+		unlock(&m->waiters.lock);
+		if (v)
+			ready(w, v->task, true);
+		leave(w);
+		return gk_mutex_unlock(m);
+	}
+	unlock(&m->waiters.lock);
+	if (v)
+		ready(w, v->task, true);
+	leave(w);
+	return 0;
+}
+
 int gk_mutex_unlock(gk_mutex *m)
 {
-	struct gk_task *t = gk_self(), *first;
-	struct worker *w;
+	struct gk_task *t = gk_self();
 
 	if (unlikely(!t))
 		return -EPERM;
 	if (likely(cas(word_of(m), (uintptr_t)t, 0)))
 		return 0;
-	if ((load(word_of(m)) & ~WAITED) != (uintptr_t)t)
-		return -EPERM;
-	w = enter();
-	lock(&m->waiters.lock);
-	first = waiters_get(&m->waiters);
-	if (!first || !m->waiters.first) {
-		/*
-		 * Nobody is left to be marked for. The last store is the one that gives it up: then another may free
-		 * the mutex.
-		 */
-		if (!first || now_ns() - first->waiting_since <= STARVED_NS) {
-			if (first)
-				first->result = 1;
-			store(word_of(m), (uintptr_t)t);
-			unlock(&m->waiters.lock);
-			if (first)
-				ready(w, first, true);
-			leave(w);
-			return gk_mutex_unlock(m);
-		}
-	}
-	if (first && now_ns() - first->waiting_since > STARVED_NS) {
-		first->result = 0;
-		store_release(word_of(m), (uintptr_t)first | (m->waiters.first ? WAITED : 0));
-	} else {
-		/* Whoever comes first; the woken one goes back to the front if it is not that. */
-		if (first)
-			first->result = 1;
-		store_release(word_of(m), m->waiters.first ? WAITED : 0);
-	}
-	unlock(&m->waiters.lock);
-	if (first)
-		ready(w, first, true);
-	leave(w);
-	return 0;
+	return mutex_unlock_slow(m, t);
 }
 
 /* Faults it in for writing: inside, nothing may fault. */
@@ -152,7 +157,8 @@ static void touch(gk_wg *wg)
 
 int gk_wg_add(gk_wg *wg, int64_t n)
 {
-	struct gk_task *t = NULL, *next;
+	struct gk_task *first = NULL, **last = &first, *t;
+	struct waiter *v;
 	struct worker *w;
 	int64_t count;
 
@@ -167,13 +173,15 @@ int gk_wg_add(gk_wg *wg, int64_t n)
 		return -EINVAL;
 	}
 	wg->count = count;
-	if (!count) {
-		t = wg->waiters.first;
-		wg->waiters.first = wg->waiters.last = NULL;
+	while (!count && (v = waiter_get(&wg->waiters.queue))) {
+		v->task->result = 0;
+		*last = v->task;
+		last = &v->task->next;
 	}
+	*last = NULL;
 	unlock(&wg->waiters.lock);
-	for (; t; t = next) {
-		next = t->next;
+	while ((t = first)) {
+		first = t->next;
 		ready(w, t, true);
 	}
 	leave(w);
@@ -185,9 +193,11 @@ int gk_wg_done(gk_wg *wg)
 	return gk_wg_add(wg, -1);
 }
 
-int gk_wg_wait(gk_wg *wg)
+static int wg_wait(gk_wg *wg, uint64_t deadline)
 {
+	struct waiter *v;
 	struct worker *w;
+	int err;
 
 	touch(wg);
 	w = enter();
@@ -199,7 +209,25 @@ int gk_wg_wait(gk_wg *wg)
 		leave(w);
 		return 0;
 	}
-	w->task->result = 0;
-	waiters_put(&wg->waiters, w->task, false);
-	return wait_unlock(w, &wg->waiters.lock);
+	v = &w->task->waiter;
+	waiter_put(&wg->waiters.queue, v);
+	err = wait_until(w, &wg->waiters.lock, WHY_WG, wg, deadline);
+	if (err) {
+		w = enter();
+		lock(&wg->waiters.lock);
+		waiter_del(&wg->waiters.queue, v);
+		unlock(&wg->waiters.lock);
+		leave(w);
+	}
+	return err;
+}
+
+int gk_wg_wait(gk_wg *wg)
+{
+	return wg_wait(wg, GK_FOREVER);
+}
+
+int gk_wg_wait_until(gk_wg *wg, uint64_t deadline)
+{
+	return wg_wait(wg, deadline);
 }

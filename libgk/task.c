@@ -28,6 +28,12 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->lock = 0;
 	t->joiner = NULL;
 	t->ended = t->joined = t->detached = false;
+	t->claim = CLAIMED;
+	t->claims = SWITCHING | CANCELLABLE;
+	t->cancelled = 0;
+	t->masks = 0;
+	t->waiter.task = t;
+	t->waiter.listed = false;
 	t->timer.core = NULL;
 	t->fn = fn;
 	t->arg = arg;
@@ -70,9 +76,11 @@ int gk_go(void (*fn)(void *arg), void *arg)
 	return gk_spawn(NULL, NULL, fn, arg);
 }
 
-int gk_join(gk_task *t)
+static always_inline int join(gk_task *t, uint64_t deadline)
 {
+	struct gk_task *me;
 	struct worker *w;
+	int err;
 
 	if (!t)
 		return -EINVAL;
@@ -95,9 +103,88 @@ int gk_join(gk_task *t)
 		leave(w);
 		return 0;
 	}
-	t->joiner = w->task;
-	w->task->result = 0;
-	return wait_unlock_here(w, &t->lock);
+	me = w->task;
+	t->joiner = &me->waiter;
+	if (likely(deadline == GK_FOREVER))
+		err = wait_here(w, &t->lock, WHY_JOIN, t);
+	else
+		err = wait_until(w, &t->lock, WHY_JOIN, t, deadline);
+	if (unlikely(err)) {
+		/* It has not ended, or has not seen us: the handle is ours still. */
+		w = enter();
+		lock(&t->lock);
+		t->joiner = NULL;
+		unlock(&t->lock);
+		leave(w);
+	}
+	return err;
+}
+
+int gk_join(gk_task *t)
+{
+	return join(t, GK_FOREVER);
+}
+
+int gk_join_until(gk_task *t, uint64_t deadline)
+{
+	return join(t, deadline);
+}
+
+int gk_cancel(gk_task *t)
+{
+	struct worker *w;
+	uint32_t c;
+
+	if (!t)
+		return -EINVAL;
+	if (!gk_self())
+		return -EPERM;
+	store(&t->cancelled, 1);
+	/* Pairs with wait_here(): the task sees `cancelled`, or we see that it is about to wait. */
+	full_fence_everywhere();
+	w = enter();
+	/* While it switches away, on another core, it is brief: as the holder of a lock. */
+	while ((c = load(&t->claim)) & SWITCHING && c & CANCELLABLE)
+		relax();
+	if (c & CANCELLABLE && cas(&t->claim, c, CLAIMED)) {
+		t->result = -ECANCELED;
+		ready_tail(w, t);
+	}
+	leave(w);
+	return 0;
+}
+
+int gk_cancelled(void)
+{
+	gk_task *t = gk_self();
+
+	if (!t)
+		return -EPERM;
+	return load(&t->cancelled) && !t->masks;
+}
+
+int gk_cancel_mask(void)
+{
+	gk_task *t = gk_self();
+
+	if (!t)
+		return -EPERM;
+	t->masks++;
+	t->claims = SWITCHING;
+	return 0;
+}
+
+int gk_cancel_unmask(void)
+{
+	gk_task *t = gk_self();
+
+	if (!t)
+		return -EPERM;
+	if (!t->masks)
+		return -EINVAL;
+	if (!--t->masks)
+		t->claims = SWITCHING | CANCELLABLE;
+	return 0;
 }
 
 int gk_detach(gk_task *t)

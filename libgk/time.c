@@ -8,13 +8,21 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "internal.h"
+#include "switch.h"
 
 uint64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+uint64_t now_coarse(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
@@ -133,15 +141,21 @@ void timers_run(struct worker *w)
 {
 	struct core *core = w->core;
 	struct timer_node *n;
+	struct gk_task *t;
 	uint64_t now = now_ns();
 
+	core->clock = now;
 	lock(&core->timers_lock);
 	while ((n = core->timers) && n->when <= now) {
+		t = n->expire(n);
+		/* The last that we know of it: after this it may be used anew, or freed. */
 		remove_node(core, n);
 		publish(core);
 		core->fired++;
+		if (!t)
+			continue;
 		unlock(&core->timers_lock);
-		n->expire(w, n);
+		ready_tail(w, t);
 		lock(&core->timers_lock);
 	}
 	unlock(&core->timers_lock);
@@ -149,25 +163,28 @@ void timers_run(struct worker *w)
 
 /* ---- sleep ------------------------------------------------------------------------------------------------------- */
 
-static void sleep_over(struct worker *w, struct timer_node *node)
-{
-	ready_tail(w, container_of(node, struct gk_task, timer));
-}
-
 int gk_sleep_until(uint64_t deadline)
 {
 	struct worker *w = enter();
+	struct core *core;
 	struct gk_task *t;
+	int err;
 
 	if (!w)
 		return -EPERM;
+	core = w->core;
 	t = w->task;
 	t->timer.when = deadline ? deadline : 1;
-	t->timer.expire = sleep_over;
-	t->result = 0;
-	lock(&w->core->timers_lock);
+	t->timer.expire = wait_expired;
+	lock(&core->timers_lock);
 	timer_add(w, &t->timer);
-	return wait_unlock(w, &w->core->timers_lock);
+	err = wait_here(w, &core->timers_lock, WHY_SLEEP, NULL);
+	if (err == -ETIMEDOUT)
+		return 0;
+	w = enter();
+	timer_del(&t->timer);
+	leave(w);
+	return err;
 }
 
 int gk_sleep(uint64_t ns)
@@ -187,17 +204,12 @@ int gk_sleep(uint64_t ns)
 /* Freed by gk_timer_stop(). */
 struct gk_timer {
 	struct timer_node node;
-	struct gk_task *task;		/* made beforehand, as expiry must not fail; NULL once it has started */
+	struct gk_task *task;		/* made beforehand, as expiry must not fail */
 };
 
-static void timer_expired(struct worker *w, struct timer_node *node)
+static struct gk_task *timer_expired(struct timer_node *node)
 {
-	struct gk_timer *timer = container_of(node, struct gk_timer, node);
-	struct gk_task *t = timer->task;
-
-	/* From here on gk_timer_stop() may free it. */
-	store_release(&timer->task, NULL);
-	ready_tail(w, t);
+	return container_of(node, struct gk_timer, node)->task;
 }
 
 gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg)
@@ -246,9 +258,6 @@ int gk_timer_stop(gk_timer *timer)
 		task_free(w, timer->task);
 	}
 	leave(w);
-	/* It is being fired on another core just now: a few instructions. */
-	while (!stopped && load_acquire(&timer->task))
-		gk_yield();
 	free(timer);
 	return stopped;
 }

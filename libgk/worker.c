@@ -26,6 +26,7 @@
 #define THREAD_STACK	(256ul << 10)	/* for the worker's own loop; only what is touched uses memory */
 
 struct runtime *gk_rt;
+bool gk_alone;
 static uint32_t busy;
 static int wanted_cores;
 
@@ -487,6 +488,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	if (err)
 		goto err_free;
 	gk_rt = rt;
+	gk_alone = rt->ncores == 1;
 	pthread_once(&once, runtime_once);
 
 	rt->main = stacks_map(rt);
@@ -500,6 +502,8 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	rt->main->fn = main_task;
 	rt->main->arg = rt;
 	rt->main->id = 1;
+	rt->main->claims = SWITCHING | CANCELLABLE;
+	rt->main->waiter.task = rt->main;
 	strcpy(rt->main->name, "main");
 	rt->cores[0].started = 1;
 	gq_put(rt, rt->main, rt->main, 1);

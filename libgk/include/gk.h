@@ -88,6 +88,9 @@ int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), 
  */
 int gk_join(gk_task *task);
 
+/* The same until gk_now() is `deadline`: then -ETIMEDOUT, and the handle is still to be given back. */
+int gk_join_until(gk_task *task, uint64_t deadline);
+
 /* Gives the handle back without waiting. */
 int gk_detach(gk_task *task);
 
@@ -115,6 +118,31 @@ const char *gk_name(void);
 int gk_pin(void);
 int gk_unpin(void);
 
+/* ---- Deadlines and cancellation ---------------------------------------------------------------------------------- */
+
+/*
+ * Every call that may wait has a form with a deadline, ..._until(): when gk_now() reaches it, -ETIMEDOUT. What can be
+ * done without waiting is done even then. GK_FOREVER is none.
+ */
+#define GK_FOREVER UINT64_MAX
+
+/*
+ * From now on each call of the task that would wait returns -ECANCELED instead; one that waits now does so at once.
+ * What can be done without waiting is done as ever, and a task that never waits can ask gk_cancelled(). The caller has
+ * the task's handle, or is the task. There is no way back. 0. Semantics: Kotlin's Job.cancel().
+ */
+int gk_cancel(gk_task *task);
+
+/* 1 if the calling task was cancelled and does not mask it, else 0. */
+int gk_cancelled(void);
+
+/*
+ * Between the two the calling task waits as if it was not cancelled: to clean up, say. They nest. 0, or -EINVAL for one
+ * unmask too many. Semantics: Kotlin's NonCancellable.
+ */
+int gk_cancel_mask(void);
+int gk_cancel_unmask(void);
+
 /* ---- Channels: the Go specification's, with error codes where Go panics ------------------------------------------ */
 
 typedef struct gk_chan gk_chan;
@@ -141,6 +169,10 @@ int gk_chan_send(gk_chan *chan, const void *elem);
  * the channel is closed and empty. On a NULL channel waits for ever.
  */
 int gk_chan_recv(gk_chan *chan, void *elem);
+
+/* The same until a deadline. */
+int gk_chan_send_until(gk_chan *chan, const void *elem, uint64_t deadline);
+int gk_chan_recv_until(gk_chan *chan, void *elem, uint64_t deadline);
 
 /* The same without waiting: -EAGAIN where they would wait. */
 int gk_chan_try_send(gk_chan *chan, const void *elem);
@@ -177,11 +209,15 @@ int gk_timer_stop(gk_timer *timer);
 
 /* ---- Synchronisation. Zeroed memory is an unlocked mutex and a wait group of 0 ----------------------------------- */
 
+struct gk_queue {
+	void *first;
+	void *last;
+};
+
 struct gk_waiters {
 	uint32_t lock;
 	uint32_t pad;
-	void *first;
-	void *last;
+	struct gk_queue queue;
 };
 
 /* A mutex between tasks. Fair: handed to the one that has waited longest if it has waited 1 ms, as Go's. */
@@ -191,6 +227,7 @@ typedef struct gk_mutex {
 } gk_mutex;
 
 int gk_mutex_lock(gk_mutex *m);		/* 0; -EDEADLK if the task holds it */
+int gk_mutex_lock_until(gk_mutex *m, uint64_t deadline);
 int gk_mutex_trylock(gk_mutex *m);	/* 0; -EBUSY if anybody holds it */
 int gk_mutex_unlock(gk_mutex *m);	/* 0; -EPERM if the task does not hold it */
 
@@ -203,6 +240,7 @@ typedef struct gk_wg {
 int gk_wg_add(gk_wg *wg, int64_t n);	/* 0; -EINVAL if the count would become negative, nothing is done then */
 int gk_wg_done(gk_wg *wg);		/* gk_wg_add(wg, -1) */
 int gk_wg_wait(gk_wg *wg);		/* until the count is 0; 0 */
+int gk_wg_wait_until(gk_wg *wg, uint64_t deadline);
 
 /* ---- Statistics -------------------------------------------------------------------------------------------------- */
 
