@@ -89,6 +89,7 @@ static inline void list_del(struct list *l)
 	list_init(l);
 }
 
+void spin(unsigned int *spins);
 void lock_slow(uint32_t *l);
 
 extern bool gk_alone;			/* one core: inside is exclusive already */

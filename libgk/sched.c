@@ -64,16 +64,20 @@ void full_fence_everywhere(void)
 }
 
 /* The holder is on another core and brief, unless the kernel took its CPU away. */
+void spin(unsigned int *spins)
+{
+	if (++*spins % 256)
+		relax();
+	else
+		sched_yield();
+}
+
 void lock_slow(uint32_t *l)
 {
 	unsigned int spins = 0;
 
-	while (load(l) || exchange(l, 1)) {
-		if (++spins % 256)
-			relax();
-		else
-			sched_yield();
-	}
+	while (load(l) || exchange(l, 1))
+		spin(&spins);
 }
 
 /* The worker's page does not say what it should. */

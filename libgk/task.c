@@ -132,6 +132,7 @@ int gk_join_until(gk_task *t, uint64_t deadline)
 
 int gk_cancel(gk_task *t)
 {
+	unsigned int spins = 0;
 	struct worker *w;
 	uint32_t c;
 
@@ -145,7 +146,7 @@ int gk_cancel(gk_task *t)
 	w = enter();
 	/* While it switches away, on another core, it is brief: as the holder of a lock. */
 	while ((c = load(&t->claim)) & SWITCHING && c & CANCELLABLE)
-		relax();
+		spin(&spins);
 	if (c & CANCELLABLE && cas(&t->claim, c, CLAIMED)) {
 		t->result = -ECANCELED;
 		ready_tail(w, t);
