@@ -149,7 +149,8 @@ static inline uintptr_t context_switch(void **save, void *to, uintptr_t note)
 
 /*
  * Defines @name, where a new context begins: calls begin(note), then fn(arg), and jumps to @end. Balanced, so that the
- * return predictor is where it was when the next one returns from its context_switch().
+ * return predictor is where it was when the next one returns from its context_switch(). @end finds the stack as if it
+ * had been called: aligned, and with an address to which it would return, for unwinders.
  */
 #define TASK_ENTRY(name, begin, end)				\
 	__asm__(".pushsection .text\n"				\
@@ -165,7 +166,11 @@ static inline uintptr_t context_switch(void **save, void *to, uintptr_t note)
 		"call " #begin "\n\t"				\
 		"movq %r12, %rdi\n\t"				\
 		"call *%rbx\n\t"				\
-		"jmp " #end "\n\t"				\
+		"leaq 1f(%rip), %rax\n\t"			\
+		"pushq %rax\n\t"				\
+		"jmp " #end "\n"				\
+		"1:\n\t"					\
+		"ud2\n\t"					\
 		".cfi_endproc\n\t"				\
 		".size " #name ", . - " #name "\n\t"		\
 		".popsection")
