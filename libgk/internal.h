@@ -230,7 +230,8 @@ struct worker {
 	struct gk_core_page *cp;	/* core->page */
 	struct gk_worker_page *wp;
 	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
-	long rseq;			/* where its struct rseq lies, from the thread pointer; 0: there is none */
+	int rseq;			/* where its struct rseq lies, from the thread pointer; 0: there is none */
+	uint32_t cpu;			/* core->cpu, where it should be */
 	int *errno_location;		/* what wakes, waits or maps on the way keeps *errno_location as it was */
 	uint32_t mark;			/* id + 1: what the core word says when it is inside */
 	uint32_t todo;			/* system calls to make when outside */
@@ -285,7 +286,7 @@ struct runtime {
 	unsigned int ncores;
 	unsigned int max_workers, soft_workers;
 	uint64_t slice_ns, grain_ns;
-	long rseq;			/* see struct worker */
+	int rseq;			/* see struct worker */
 	uint32_t bound;
 	int fd;				/* /dev/gk */
 	int manager_fd;			/* eventfd: a core has no standby worker left, or the main task ended */
@@ -341,12 +342,15 @@ void futex_wake(uint32_t *p, int n);
 /*
  * Takes the core word, if it is free and the worker RUNNING where it thinks it is. All workers of a core are pinned to
  * one CPU, so no atomic instruction is needed: a restartable sequence is enough, which also sees that the look at the
- * state and the store are not torn apart. Without rseq(2) the word is taken with one, and the state looked at twice.
+ * state and the store are not torn apart. It looks at the CPU as well: anybody may change the threads' affinity, and a
+ * CPU may go offline. Without rseq(2) the word is taken with an atomic instruction, and the state looked at twice.
  */
 static inline bool word_take(struct worker *w)
 {
-	if (likely(w->rseq))
-		return store_if(w->rseq, (uint64_t *)w->wp, w->expect, &w->cp->word, w->mark);
+	long rseq = w->rseq;
+
+	if (likely(rseq))
+		return store_if(rseq, w->cpu, (uint64_t *)w->wp, w->expect, &w->cp->word, w->mark);
 	return word_take_locked(w);
 }
 

@@ -18,6 +18,7 @@
  * `next` is not to be stolen and wakes no other core: the task that made it ready usually waits soon. If it does not,
  * the backend's timer is armed, and preempts it.
  */
+#define _GNU_SOURCE
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -33,6 +34,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
+#define STEPPED		16	/* sequences interrupted in a row */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
 __thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used, externally_visible));
@@ -99,8 +101,9 @@ bool word_take_locked(struct worker *w)
 }
 
 /*
- * The same where sequences are interrupted again and again, as under a debugger that steps. Once the atomic instruction
- * has stored our mark, every sequence that saw the word free is begun anew or has overwritten it.
+ * The same where sequences are interrupted again and again, as under a debugger that steps, or cannot be used, as the
+ * worker is on another CPU. Once the atomic instruction has stored our mark, every sequence that saw the word free is
+ * begun anew or has overwritten it.
  */
 static bool word_take_stepped(struct worker *w)
 {
@@ -132,7 +135,21 @@ static void retarget(struct worker *w)
 	core = load(&w->wp->core);
 	w->core = &w->rt->cores[core];
 	w->cp = w->core->page;
+	w->cpu = w->core->cpu;
 	w->expect = (uint64_t)core << 32 | GK_W_RUNNING;
+}
+
+/*
+ * On another CPU than its core's: somebody changed its affinity. gk.ko sees that by itself, and then its page says so.
+ * False if it cannot go back, as its CPU is offline or no longer ours. Outside.
+ */
+static bool come_home(struct worker *w)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(w->cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
 /*
@@ -155,12 +172,14 @@ bool word_wait(struct worker *w)
 	for (;;) {
 		if (stale(w))
 			retarget(w);
+		else if (w->rseq && rseq_cpu(w->rseq) != w->cpu && !come_home(w))
+			failed = STEPPED;
 		if (word_take(w))
 			break;
 		core = w->core;
 		add_fetch(&core->word_waiters, 1);
 		full_fence_everywhere();
-		while (!stale(w) && !(taken = failed < 16 ? word_take(w) : word_take_stepped(w))) {
+		while (!stale(w) && !(taken = failed < STEPPED ? word_take(w) : word_take_stepped(w))) {
 			if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
 				add_fetch(&core->word_waiters, -1);
 				return false;	/* main_finish() wakes everybody */

@@ -227,6 +227,7 @@ static void *worker_thread(void *arg)
 	err = rt->be->enter(w, w->core->id);
 	if (!err) {
 		w->mark = w->id + 1;
+		w->cpu = w->core->cpu;
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
 		store(&w->wp->taskless, 1);
 		store_release(&rt->workers[w->id], w);

@@ -36,22 +36,32 @@ static inline void relax(void)
 	__builtin_ia32_pause();
 }
 
+/* The CPU that the calling thread is on, as its struct rseq has it, which lies at @rseq from the thread pointer. */
+static inline uint32_t rseq_cpu(long rseq)
+{
+	uint32_t cpu;
+
+	__asm__ __volatile__("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(rseq));
+	return cpu;
+}
+
 /*
- * Stores @v in *word if *state is @expect and *word is 0, in one step as far as the calling thread's CPU is concerned:
- * if the kernel takes the CPU away, moves the thread or delivers a signal before the store, it does not happen
- * (rseq(2)). @rseq is where the thread's struct rseq lies, from the thread pointer. No fence. False also when it was
- * interrupted.
+ * Stores @v in *word if the calling thread is on @cpu, *state is @expect and *word is 0, in one step as far as that CPU
+ * is concerned: if the kernel takes it away, moves the thread or delivers a signal before the store, it does not happen
+ * (rseq(2)). @rseq is as above. No fence. False also when it was interrupted.
  */
-static inline bool store_if(long rseq, const uint64_t *state, uint64_t expect, uint32_t *word, uint32_t v)
+static inline bool store_if(long rseq, uint32_t cpu, const uint64_t *state, uint64_t expect, uint32_t *word, uint32_t v)
 {
 	__asm__ goto("leaq 3f(%%rip), %%rax\n\t"
 		     "movq %%rax, %%fs:8(%0)\n"
 		     "1:\n\t"
-		     "cmpq %2, %1\n\t"
+		     "cmpl %1, %%fs:4(%0)\n\t"
 		     "jne %l[failed]\n\t"
-		     "cmpl $0, %3\n\t"
+		     "cmpq %3, %2\n\t"
 		     "jne %l[failed]\n\t"
-		     "movl %4, %3\n"
+		     "cmpl $0, %4\n\t"
+		     "jne %l[failed]\n\t"
+		     "movl %5, %4\n"
 		     "2:\n\t"
 		     ".pushsection __rseq_cs, \"aw\"\n\t"
 		     ".balign 32\n"
@@ -66,7 +76,7 @@ static inline bool store_if(long rseq, const uint64_t *state, uint64_t expect, u
 		     "jmp %l[failed]\n\t"
 		     ".popsection"
 		     :
-		     : "r"(rseq), "m"(*state), "r"(expect), "m"(*word), "r"(v)
+		     : "r"(rseq), "r"(cpu), "m"(*state), "r"(expect), "m"(*word), "r"(v)
 		     : "rax", "memory", "cc"
 		     : failed);
 	return true;

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * disturb.c - what interrupts the sequence that takes a core's word: signals, moves to another CPU, a debugger's steps; and
+ * runs in which there is no such sequence.
+ */
+#include "lib.h"
+#include <dirent.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/rseq.h>
+
+#define TASKS	8
+
+static gk_wg wg;
+static gk_chan *chan;
+static atomic_int over, done;
+static atomic_long received, handled;
+static long sums[TASKS], in_lock;
+
+/* ---- traffic, of which it is known what it comes to ------------------------------------------------------------- */
+
+/* What is not atomic here is under the mutex or the task's own. */
+static void sends(void *arg)
+{
+	static gk_mutex m;
+	long i, v, k = (long)arg;
+	gk_task *t;
+
+	for (i = 0; !over; i++) {
+		gk_yield();
+		v = i;
+		if (gk_chan_send(chan, &v) == 0)
+			sums[k] += i;
+		gk_mutex_lock(&m);
+		in_lock++;
+		gk_mutex_unlock(&m);
+		/* Blocks, so that several workers of a core run and want its word. */
+		if (i % 64 == k)
+			usleep(1500);
+		if (i % 50 == 0 && gk_spawn(&t, NULL, lib_yield, NULL) == 0)
+			gk_join(t);
+	}
+	atomic_fetch_add(&received, -i);	/* as often as it was in the lock */
+	gk_wg_done(&wg);
+}
+
+static void receives(void *arg)
+{
+	long v, sum = 0;
+
+	while (gk_chan_recv(chan, &v) == 1) {
+		sum += v;
+		if (v % 3 == 0)
+			gk_yield();
+	}
+	atomic_fetch_add((atomic_long *)arg, sum);
+	gk_wg_done(&wg);
+}
+
+static int traffic(uint64_t ns)
+{
+	atomic_long got = 0;
+	long i, sent = 0;
+
+	over = 0;
+	received = in_lock = 0;
+	memset(sums, 0, sizeof(sums));
+	chan = gk_chan_new(sizeof(long), 3);
+	gk_wg_add(&wg, TASKS);
+	for (i = 0; i < TASKS; i++)
+		CHECK_EQ(0, gk_go(sends, (void *)i));
+	for (i = 0; i < 3; i++)
+		CHECK_EQ(0, gk_go(receives, &got));
+	gk_sleep(ns);
+	over = 1;
+	gk_wg_wait(&wg);
+	gk_wg_add(&wg, 3);
+	gk_chan_close(chan);
+	gk_wg_wait(&wg);
+	for (i = 0; i < TASKS; i++)
+		sent += sums[i];
+	CHECK_EQ(sent, got);
+	CHECK_EQ(0, in_lock + received);
+	CHECK(in_lock > 100);
+	CHECK_EQ(0, gk_chan_free(chan));
+	return 0;
+}
+
+/* Calls @what for every other thread of the process until `done`. */
+static void *disturbs(void *what)
+{
+	void (*fn)(pid_t tid) = what;
+	pid_t self = syscall(SYS_gettid), tid;
+	struct dirent *d;
+	DIR *dir;
+	int i;
+
+	while (!done) {
+		dir = opendir("/proc/self/task");
+		if (!dir)
+			break;
+		while ((d = readdir(dir))) {
+			tid = atoi(d->d_name);
+			for (i = 0; i < 4 && tid > 0 && tid != self && tid != getpid() && !done; i++) {
+				fn(tid);
+				usleep(50);
+			}
+		}
+		closedir(dir);
+	}
+	return NULL;
+}
+
+static int disturbed(void *what)
+{
+	pthread_t t;
+
+	done = 0;
+	pthread_create(&t, NULL, disturbs, what);
+	traffic(500 * MS);
+	done = 1;
+	/* It is no task's: the main task's worker waits for it. */
+	pthread_join(t, NULL);
+	return 0;
+}
+
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
+
+static void handler(int sig)
+{
+	atomic_fetch_add(&handled, 1);
+}
+
+static void sends_a_signal(pid_t tid)
+{
+	int i;
+
+	for (i = 0; i < 5; i++)
+		syscall(SYS_tgkill, getpid(), tid, SIGUSR1);
+}
+
+TEST(a_storm_of_signals)
+{
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
+	int cores;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	for (cores = 1; cores <= 4; cores *= 2)
+		EXPECT_EQ(0, lib_run(cores, disturbed, sends_a_signal));
+	EXPECT_GT(handled, 1000);
+}
+
+/* ---- moves to other CPUs ----------------------------------------------------------------------------------------- */
+
+static cpu_set_t all;
+
+static void moves(pid_t tid)
+{
+	static unsigned int seed = 1;
+	cpu_set_t set;
+	int cpu, n;
+
+	/* To some CPU, or to any: then the kernel does it. */
+	n = rand_r(&seed) % (CPU_COUNT(&all) + 1);
+	set = all;
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &all) && n-- == 0) {
+			CPU_ZERO(&set);
+			CPU_SET(cpu, &set);
+		}
+	sched_setaffinity(tid, sizeof(set), &set);
+}
+
+TEST(workers_are_moved_about)
+{
+	int cores;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (cores = 1; cores <= 4; cores *= 2)
+		EXPECT_EQ(0, lib_run(cores, disturbed, moves));
+}
+
+/* ---- a debugger's steps ------------------------------------------------------------------------------------------ */
+
+struct stepped {
+	atomic_int tid, go, calls, ended;
+	int others;
+};
+
+static void yields(void *arg)
+{
+	struct stepped *s = arg;
+
+	while (!s->ended)
+		gk_yield();
+}
+
+static int is_stepped(void *arg)
+{
+	struct stepped *s = arg;
+	long v = 1;
+	int i;
+
+	chan = gk_chan_new(sizeof(v), 1);
+	for (i = 0; i < s->others; i++)
+		gk_go(yields, s);
+	gk_yield();
+	s->tid = syscall(SYS_gettid);
+	while (!s->go)
+		;
+	for (i = 0; i < 40; i++) {
+		CHECK_EQ(0, gk_yield());
+		CHECK_EQ(0, gk_chan_try_send(chan, &v));
+		CHECK_EQ(1, gk_chan_try_recv(chan, &v));
+		if (syscall(SYS_gettid) == s->tid)
+			s->calls += 3;
+	}
+	s->ended = 1;
+	return 0;
+}
+
+static int steps(int others)
+{
+	struct stepped *s = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status, sig = 0, calls;
+	long count = 0;
+	pid_t child;
+
+	s->others = others;
+	/* Nobody is to be preempted, or an unstepped worker goes on with the task. */
+	setenv("GK_SLICE_US", "10000000", 1);
+	child = fork();
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(60);
+		_exit(lib_run(1, is_stepped, s));
+	}
+	while (!s->tid)
+		usleep(1000);
+	if (ptrace(PTRACE_SEIZE, s->tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) < 0 ||
+	    waitpid(s->tid, &status, __WALL) < 0) {
+		perror("# ptrace");
+		kill(child, SIGKILL);
+		waitpid(child, &status, 0);
+		return -1;
+	}
+	s->go = 1;
+	for (; !s->ended; count++) {
+		if (ptrace(PTRACE_SINGLESTEP, s->tid, NULL, sig) < 0 || waitpid(s->tid, &status, __WALL) < 0 ||
+		    !WIFSTOPPED(status))
+			break;
+		sig = WSTOPSIG(status) == SIGTRAP || status >> 16 ? 0 : WSTOPSIG(status);
+	}
+	calls = s->calls;
+	ptrace(PTRACE_DETACH, s->tid, NULL, 0);
+	waitpid(child, &status, 0);
+	fprintf(stderr, "# %d calls in %ld steps, status %x\n", calls, count, status);
+	munmap(s, 4096);
+	return status ? -1 : calls;
+}
+
+TEST(a_stepped_worker_gets_on)
+{
+	EXPECT_EQ(120, steps(0));
+}
+
+/* With the module a stopped worker is a blocked one, and another goes on with its tasks. */
+TEST(a_stepped_worker_gets_on_among_others)
+{
+	if (!getenv("GK_KMOD") || strcmp(getenv("GK_KMOD"), "off"))
+		SKIP(return, "with the monitor only");
+	EXPECT_EQ(120, steps(2));
+}
+
+/* ---- no sequences ------------------------------------------------------------------------------------------------ */
+
+static int runs(void *arg)
+{
+	return traffic(200 * MS);
+}
+
+TEST(glibc_was_told_to_register_none)
+{
+	const char *tunables = getenv("GLIBC_TUNABLES");
+
+	if (!tunables || !strstr(tunables, "rseq=0"))
+		SKIP(return, "it was not");
+	EXPECT_EQ(0, __rseq_size);
+	EXPECT_EQ(0, lib_run(2, runs, NULL));
+}
+
+TEST_HARNESS_MAIN
