@@ -532,6 +532,18 @@ static bool pull(struct worker *w)
 	return false;
 }
 
+/*
+ * Where one was preempted for another there are two for this core. A core that is idle is woken, and pulls one: nobody
+ * has told it, if what the other has was its starter's or its waker's `next`.
+ */
+static void spread(struct worker *w)
+{
+	struct core *core = w->core;
+
+	if (!core->alone && any_idle(core) && !load(&core->rt->page->searching))
+		w->todo |= TODO_WAKE;
+}
+
 /* ---- switching --------------------------------------------------------------------------------------------------- */
 
 /*
@@ -727,6 +739,8 @@ void worker_loop(struct worker *w)
 				t = gq_get(w);
 			if (!t && !ready_worker_first(w))
 				t = pick_any(w);
+			if (t && load(&cp->nready))
+				spread(w);
 		}
 		while (t) {
 			if (!run(w, t))
@@ -752,7 +766,8 @@ void worker_loop(struct worker *w)
 				}
 				continue;
 			}
-			pull(w);
+			if (pull(w))
+				store(&w->rt->futile, 0);
 		}
 		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0 || !enter_loop(w))
 			return;

@@ -233,6 +233,46 @@ GK_TEST(a_free_core_takes_over_preempted_tasks, 2)
 	return 0;
 }
 
+static void nothing(void *arg)
+{
+}
+
+/*
+ * A new task and the one that started it both compute. They share a core for a grain, at most for a slice, not for as long as
+ * they compute, though new tasks were joined at once of late and so woke no other core.
+ */
+static void computes_apart(void *arg)
+{
+	while (!stop)
+		*(atomic_int *)arg = sched_getcpu() + 1;
+}
+
+GK_TEST(a_new_task_and_its_starter_get_a_core_each, 2)
+{
+	atomic_int cpu = 0;
+	bool apart = false;
+	cpu_set_t set;
+	uint64_t end;
+	gk_task *t;
+	int i;
+
+	sched_getaffinity(getpid(), sizeof(set), &set);	/* of the main thread, which is pinned nowhere */
+	if (CPU_COUNT(&set) < 2 || sched_getcpu() < 0)
+		return 0;
+	for (i = 0; i < 30000; i++) {
+		gk_spawn(&t, NULL, nothing, NULL);
+		gk_join(t);
+	}
+	gk_spawn(&t, NULL, computes_apart, &cpu);
+	end = gk_now() + 2 * SEC;
+	while (!apart && gk_now() < end)
+		apart = cpu && cpu != sched_getcpu() + 1;
+	CHECK(apart);
+	stop = 1;
+	gk_join(t);
+	return 0;
+}
+
 /* Rule 6: many workers wake at once on one core and want its word. */
 static void wakes_and_calls(void *arg)
 {
@@ -275,10 +315,6 @@ TEST(a_hundred_woken_workers_share_the_core_word)
 {
 	EXPECT_EQ(0, lib_run(1, contention, NULL));
 	EXPECT_EQ(0, lib_run(2, contention, NULL));
-}
-
-static void nothing(void *arg)
-{
 }
 
 GK_TEST(statistics_are_plausible, 2)
