@@ -170,6 +170,8 @@ bool word_wait(struct worker *w)
 	uint32_t v;
 
 	for (;;) {
+		if (load(&w->rt->page->stopping) && load(&w->wp->taskless))
+			return false;
 		if (stale(w))
 			retarget(w);
 		else if (w->rseq && rseq_cpu(w->rseq) != w->cpu && !come_home(w))
@@ -182,7 +184,7 @@ bool word_wait(struct worker *w)
 		while (!stale(w) && !(taken = failed < STEPPED ? word_take(w) : word_take_stepped(w))) {
 			if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
 				add_fetch(&core->word_waiters, -1);
-				return false;	/* main_finish() wakes everybody */
+				return false;	/* main_finish() wakes everybody, all_gone() whoever slept later */
 			}
 			v = load(&w->cp->word);
 			if (v) {

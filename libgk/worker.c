@@ -423,6 +423,8 @@ static bool all_gone(struct runtime *rt)
 		n = load(&rt->nthreads);
 		if (!n)
 			return true;
+		for (i = 0; i < rt->ncores; i++)
+			futex_wake(&rt->cores[i].page->word, INT32_MAX);
 		for (i = 0; i < rt->max_workers; i++) {
 			struct worker *w = load_acquire(&rt->workers[i]);
 
