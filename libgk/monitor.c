@@ -205,6 +205,7 @@ static void make_running(struct core *core, struct worker *w)
 	if (!core->page->running)
 		idle_bit(core, false);
 	store(&core->page->running, core->page->running + 1);
+	mworker(w)->since = 0;	/* a new slice, even for the task it had */
 	set_state(w, GK_W_RUNNING);
 	monitor_awake(core->rt);
 }
