@@ -368,13 +368,34 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	return 0;
 }
 
-/* Parked. While it waits it may be readied, pulled to another core, readied there: only RUNNING ends it. */
+static void monitor_unblocked(struct worker *w)
+{
+	struct core *core = worker_lock(w);
+
+	if (read_state(w) == GK_W_BLOCKED) {
+		core->page->unblocks++;
+		if (core->page->running)
+			core->page->wakes_over++;
+		make_running(core, w);
+	}
+	core_unlock(core);
+}
+
+/*
+ * Parked. While it waits it may be readied, pulled to another core, readied there: only RUNNING ends it. Or BLOCKED: it
+ * was granted, and slept before it could see that, for the core's lock, or for a page of its signal stack, while
+ * somebody held the address space. The monitor looked then, and nobody grants it again: it runs on by itself.
+ */
 static void wait_for_grant(struct worker *w, struct core *vacated)
 {
 	uint64_t deadline;
 	uint32_t state;
 
 	while ((state = read_state(w)) != GK_W_RUNNING) {
+		if (state == GK_W_BLOCKED) {
+			monitor_unblocked(w);
+			continue;
+		}
 		/* The one whose park left the core empty keeps the core's time. */
 		deadline = vacated ? load(&vacated->page->deadline) : 0;
 		futex_wait(&w->wp->state, state, deadline ? &deadline : NULL);
@@ -435,19 +456,6 @@ out:
 	core_unlock(core);
 	preempt_on();
 	return 0;
-}
-
-static void monitor_unblocked(struct worker *w)
-{
-	struct core *core = worker_lock(w);
-
-	if (read_state(w) == GK_W_BLOCKED) {
-		core->page->unblocks++;
-		if (core->page->running)
-			core->page->wakes_over++;
-		make_running(core, w);
-	}
-	core_unlock(core);
 }
 
 static int monitor_wake(struct runtime *rt, unsigned int id)
