@@ -32,7 +32,7 @@ GK_TEST(a_send_without_buffer_waits_for_its_receive, 2)
 	CHECK_EQ(1, sent);
 	/* try_recv takes from a waiting sender, and try_send gives to a waiting receiver */
 	gk_spawn(&t, NULL, sends_one, (void *)78);
-	CHECK(WAIT_FOR(gk_chan_try_recv(ch, &v) == 1, 2000));
+	CHECK(WAIT_FOR(gk_chan_try_recv(ch, &v) == 1));
 	CHECK_EQ(78, v);
 	gk_join(t);
 	CHECK_EQ(0, gk_chan_free(ch));
@@ -101,7 +101,7 @@ GK_TEST(waiting_receivers_are_served_in_order, 2)
 	}
 	for (i = 0; i < 20; i++)
 		CHECK_EQ(0, gk_chan_try_send(ch, &i));
-	CHECK(WAIT_FOR(got_n == 20, 5000));
+	CHECK(WAIT_FOR(got_n == 20));
 	for (i = 0; i < 20; i++)
 		CHECK_EQ(i, order[i]);
 	return 0;
@@ -137,7 +137,7 @@ GK_TEST(close_drains_then_tells_everybody, 2)
 		gk_go(sends_into_close, NULL);
 	gk_sleep(20 * MS);
 	CHECK_EQ(0, gk_chan_close(ch));
-	CHECK(WAIT_FOR(epipe == 10, 5000));
+	CHECK(WAIT_FOR(epipe == 10));
 	CHECK_EQ(-EPIPE, gk_chan_close(ch));
 	CHECK_EQ(-EPIPE, gk_chan_send(ch, &v));
 	CHECK_EQ(-EPIPE, gk_chan_try_send(ch, &v));
@@ -154,7 +154,7 @@ GK_TEST(close_drains_then_tells_everybody, 2)
 		gk_go(receives_into_close, NULL);
 	gk_sleep(20 * MS);
 	CHECK_EQ(0, gk_chan_close(ch));
-	CHECK(WAIT_FOR(closed_recv == 10, 5000));
+	CHECK(WAIT_FOR(closed_recv == 10));
 	CHECK_EQ(0, gk_chan_free(ch));
 	CHECK_EQ(-EINVAL, gk_chan_close(NULL));
 	return 0;

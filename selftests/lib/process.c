@@ -408,7 +408,7 @@ static int hears_urg(void *arg)
 	int before = urgs;
 
 	kill(getpid(), SIGURG);
-	CHECK(WAIT_FOR(urgs > before, 2000));
+	CHECK(WAIT_FOR(urgs > before));
 	gk_go(hogs_for_ever, NULL);
 	gk_sleep(20 * MS);
 	return 0;

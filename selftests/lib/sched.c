@@ -51,7 +51,7 @@ static int hogs_share(void *arg)
 	gk_wg_add(&wg, hogs_n);
 	for (i = 0; i < hogs_n; i++)
 		gk_go(hogs, (void *)i);
-	CHECK(WAIT_FOR(started == hogs_n, 5000));
+	CHECK(WAIT_FOR(started == hogs_n));
 	for (i = 0; i < hogs_n; i++)
 		count[i] = 0;
 	gk_sleep(600 * MS);
@@ -82,9 +82,7 @@ static void is_short(void *arg)
 
 static void hogs_until_all(void *arg)
 {
-	uint64_t end = gk_now() + 20 * SEC;
-
-	while (shorts < 1000 && gk_now() < end)
+	while (shorts < 1000)
 		;
 }
 
@@ -99,7 +97,7 @@ static int overflow(void *arg)
 		if (i % 100 == 50)
 			CHECK_EQ(0, gk_go(hogs_until_all, NULL));
 	}
-	CHECK(WAIT_FOR(shorts == 1000, 15000));
+	CHECK(WAIT_FOR(shorts == 1000));
 	if (shorts != 1000)
 		fprintf(stderr, "# only %d of 1000 ran on %d cores\n", shorts, gk_cores());
 	return 0;
@@ -114,9 +112,7 @@ TEST(a_hog_starves_nobody_in_any_queue)
 
 static void pinned_yields(void *arg)
 {
-	uint64_t end = gk_now() + 20 * SEC;
-
-	while (shorts < 600 && gk_now() < end)
+	while (shorts < 600)
 		gk_yield();
 }
 
@@ -131,7 +127,7 @@ static int pinned_starves(void *arg)
 		if (i % 150 == 20)
 			gk_spawn(NULL, &attr, pinned_yields, NULL);
 	}
-	CHECK(WAIT_FOR(shorts == 600, 15000));
+	CHECK(WAIT_FOR(shorts == 600));
 	return 0;
 }
 
@@ -176,12 +172,22 @@ GK_TEST(messages_go_on_beside_a_hog, 1)
 
 static atomic_long on_cpu[256];
 
+static int cpus_used(void)
+{
+	int i, used = 0;
+
+	for (i = 0; i < 256; i++)
+		used += on_cpu[i] > 100;
+	return used;
+}
+
+/* Until every CPU has had its part: how long that takes is the host's business, as it may have fewer. */
 static void computes_where_it_is(void *arg)
 {
-	uint64_t end = gk_now() + 50 * MS;
+	uint64_t end = gk_now() + PATIENCE;
 	int cpu;
 
-	while (gk_now() < end) {
+	while (cpus_used() < gk_cores() && gk_now() < end) {
 		cpu = sched_getcpu();
 		if (cpu >= 0 && cpu < 256)
 			atomic_fetch_add_explicit(&on_cpu[cpu], 1, memory_order_relaxed);
@@ -192,17 +198,13 @@ static void computes_where_it_is(void *arg)
 
 GK_TEST(one_tasks_children_use_every_cpu, 0)
 {
-	cpu_set_t set;
-	int i, used = 0;
+	int i;
 
-	sched_getaffinity(0, sizeof(set), &set);
 	gk_wg_add(&wg, 40);
 	for (i = 0; i < 40; i++)
 		gk_go(computes_where_it_is, NULL);
 	gk_wg_wait(&wg);
-	for (i = 0; i < 256; i++)
-		used += on_cpu[i] > 100;
-	CHECK_EQ(gk_cores(), used);
+	CHECK_EQ(gk_cores(), cpus_used());
 	if (gk_cores() > 1)
 		CHECK(lib_stats().steals > 0);
 	return 0;

@@ -102,7 +102,7 @@ static int handoff(void *arg)
 	stop = turns = 0;
 	gk_spawn(&t, NULL, holds_nearly_always, NULL);
 	gk_spawn(&u, NULL, wants_it_too, NULL);
-	CHECK(WAIT_FOR(turns == 10, 3000));
+	CHECK(WAIT_FOR(turns == 10));
 	stop = 1;
 	gk_join(t);
 	gk_join(u);
@@ -144,7 +144,7 @@ GK_TEST(a_wait_group_wakes_all_its_waiters, 2)
 			gk_go(is_done, &wg);
 		}
 		gk_wg_wait(&wg);
-		CHECK(WAIT_FOR(passed == 20, 5000));
+		CHECK(WAIT_FOR(passed == 20));
 	}
 	return 0;
 }

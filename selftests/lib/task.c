@@ -213,7 +213,7 @@ GK_TEST(detach_before_and_after_the_end, 2)
 	}
 	for (i = 0; i < 1000; i++)
 		CHECK_EQ(0, gk_go(add_one, &n));
-	CHECK(WAIT_FOR(n == 3000 && lib_stats().tasks == 1, 5000));
+	CHECK(WAIT_FOR(n == 3000 && lib_stats().tasks == 1));
 	return 0;
 }
 

@@ -52,7 +52,6 @@ GK_TEST(a_sleep_of_nothing_or_into_the_past_returns, 1)
 		CHECK_EQ(0, gk_sleep_until(0));
 		CHECK_EQ(0, gk_sleep_until(start));
 	}
-	CHECK(gk_now() - start < 500 * MS);
 	return 0;
 }
 
@@ -86,7 +85,7 @@ static int ten_thousand(void *arg)
 	}
 	for (i = 0; i < 10000; i += 3)
 		stopped += gk_timer_stop(t[i]);
-	CHECK(WAIT_FOR(n >= 10000 - stopped, 10000));
+	CHECK(WAIT_FOR(n >= 10000 - stopped));
 	gk_sleep(20 * MS);
 	CHECK_EQ(10000 - stopped, n);
 	CHECK_EQ(0, early);
@@ -96,7 +95,7 @@ static int ten_thousand(void *arg)
 		if (i % 3)
 			CHECK_EQ(0, gk_timer_stop(t[i]));
 	CHECK(lib_stats().timers >= 10000u - stopped);
-	CHECK(WAIT_FOR(lib_stats().tasks == 1, 2000));
+	CHECK(WAIT_FOR(lib_stats().tasks == 1));
 	return 0;
 }
 
@@ -120,7 +119,7 @@ GK_TEST(a_timer_stopped_before_does_not_fire_and_after_has, 2)
 	gk_sleep(80 * MS);
 	CHECK_EQ(0, n);
 	t = gk_timer_start(0, notes, NULL);
-	CHECK(WAIT_FOR(n == 1, 2000));
+	CHECK(WAIT_FOR(n == 1));
 	CHECK_EQ(0, gk_timer_stop(t));
 	CHECK_EQ(-EINVAL, gk_timer_stop(NULL));
 	CHECK(!gk_timer_start(1, NULL, NULL));
@@ -156,7 +155,7 @@ GK_TEST(a_stop_that_races_with_the_firing_tells_the_truth, 4)
 		gk_spawn(&t[i], NULL, races, (void *)i);
 	for (i = 0; i < 8; i++)
 		gk_join(t[i]);
-	CHECK(WAIT_FOR(n == early, 2000));
+	CHECK(WAIT_FOR(n == early));
 	gk_sleep(10 * MS);
 	CHECK_EQ(early, n);
 	return 0;
@@ -171,45 +170,64 @@ static void hogs(void *arg)
 		;
 }
 
+/*
+ * In time is counted in turns of the hogs, as a host may take the CPU away for any time. The one that runs when the sleep is over is
+ * stopped, then each may have had its turn before who slept has it.
+ */
+enum { HOGS = 3, SLEEPS = 20 };
+
+static uint64_t turns;
+
 static void sleeps_often(void *arg)
 {
-	uint64_t start;
 	int i;
 
-	for (i = 0; i < 20; i++) {
-		start = gk_now();
+	turns = lib_stats().preempts;
+	for (i = 0; i < SLEEPS; i++)
 		gk_sleep(5 * MS);
-		if (gk_now() - start > 10000 * MS)	/* it starves; late is for the benchmarks */
-			atomic_fetch_add(&early, 1);
-	}
+	turns = lib_stats().preempts - turns;
 }
 
 GK_TEST(a_sleep_ends_beside_hogs, 1)
 {
-	gk_task *h[3], *t;
+	gk_task *h[HOGS], *t;
 	int i;
 
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < HOGS; i++)
 		gk_spawn(&h[i], NULL, hogs, NULL);
 	gk_spawn(&t, NULL, sleeps_often, NULL);
 	gk_join(t);
 	stop = 1;
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < HOGS; i++)
 		gk_join(h[i]);
-	CHECK_EQ(0, early);
+	fprintf(stderr, "# %llu turns of %d hogs in %d sleeps\n", (unsigned long long)turns, HOGS, SLEEPS);
+	/* One more: who slept may be stopped, too, if its CPU is taken away just then. */
+	CHECK(turns <= SLEEPS * (HOGS + 2));
 	return 0;
 }
 
-/* ... and its only runner is asleep in the kernel. */
+/* ... and its only runner is asleep in the kernel, until the sleeps are over. */
+static int fds[2];
+
+static void sleeps_and_writes(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 20; i++)
+		gk_sleep(5 * MS);
+	CHECK_EQ(1, write(fds[1], "", 1));
+}
+
 GK_TEST(a_sleep_ends_while_the_core_is_blocked, 1)
 {
 	gk_task *t;
+	char ch;
 
-	gk_spawn(&t, NULL, sleeps_often, NULL);
+	CHECK_EQ(0, pipe(fds));
+	gk_spawn(&t, NULL, sleeps_and_writes, NULL);
 	gk_yield();
-	usleep(500000);
+	CHECK_EQ(1, read(fds[0], &ch, 1));
 	gk_join(t);
-	CHECK_EQ(0, early);
 	return 0;
 }
 

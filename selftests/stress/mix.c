@@ -181,7 +181,7 @@ static int mix(void *arg)
 	for (i = 0; i < LOCKS; i++)
 		CHECK_EQ(locked[i], guarded[i]);
 	CHECK_EQ(spawned, joined);
-	CHECK(WAIT_FOR(lib_stats().tasks == 1 && timers == fired + stopped, 5000));
+	CHECK(WAIT_FOR(lib_stats().tasks == 1 && timers == fired + stopped));
 	CHECK_EQ(timers, fired + stopped);
 	s = lib_stats();
 	CHECK_EQ(1, s.tasks);
