@@ -388,6 +388,22 @@ static struct gk_task *pick_any(struct worker *w)
 	return t ? t : gq_get(w);
 }
 
+/*
+ * Two tasks that wake each other are each other's `next`, and never compute for long. After a slice of this they go
+ * behind the workers that wait with a preempted task.
+ */
+static __attribute__((noinline)) void end_of_turn(struct worker *w, uint64_t since)
+{
+	struct core *core = w->core;
+	struct gk_task *t = core->next;
+
+	if (now_ns() - since < w->rt->slice_ns)
+		return;
+	core->next = NULL;
+	store(&core->page->q_next, 0);
+	push(w, t);
+}
+
 /* A READY worker has waited longer than any task of the queue. */
 static bool ready_worker_first(struct worker *w)
 {
@@ -723,6 +739,7 @@ void worker_loop(struct worker *w)
 	struct gk_core_page *cp;
 	struct gk_task *t;
 	struct core *from;
+	uint64_t since = now_ns();
 	bool turn;
 
 	w->home_fpu = fpu_get();
@@ -732,6 +749,8 @@ void worker_loop(struct worker *w)
 		cp = w->cp;
 		if (load(&cp->deadline))
 			timers_run(w);
+		if (load(&cp->nready) && w->core->next)
+			end_of_turn(w, since);
 		t = NULL;
 		turn = !w->core->turns;
 		if (turn)
@@ -775,6 +794,7 @@ void worker_loop(struct worker *w)
 			return;
 		/* Granted, maybe for the queue of all: it is its turn. */
 		w->core->turns = 0;
+		since = now_ns();
 	}
 }
 
