@@ -3,17 +3,25 @@
 #include "lib.h"
 
 static gk_chan *ch;
-static atomic_long sent, got_n;
+static atomic_long arrived, sent, got_n;
+
+/* Lets the others run until @n have come as far as their wait: in turn, as GK_TEST_IN_TURN() has it. */
+static void until_they_wait(long n)
+{
+	while (arrived < n)
+		gk_yield();
+}
 
 static void sends_one(void *arg)
 {
 	long v = (long)arg;
 
+	atomic_fetch_add(&arrived, 1);
 	CHECK_EQ(0, gk_chan_send(ch, &v));
 	atomic_fetch_add(&sent, 1);
 }
 
-GK_TEST(a_send_without_buffer_waits_for_its_receive, 2)
+GK_TEST_IN_TURN(a_send_without_buffer_waits_for_its_receive)
 {
 	gk_task *t;
 	long v = 0;
@@ -22,7 +30,7 @@ GK_TEST(a_send_without_buffer_waits_for_its_receive, 2)
 	CHECK_EQ(-EAGAIN, gk_chan_try_send(ch, &v));
 	CHECK_EQ(-EAGAIN, gk_chan_try_recv(ch, &v));
 	gk_spawn(&t, NULL, sends_one, (void *)77);
-	gk_sleep(20 * MS);
+	until_they_wait(1);
 	CHECK_EQ(0, sent);
 	CHECK_EQ(0, gk_chan_len(ch));
 	CHECK_EQ(-EBUSY, gk_chan_free(ch));
@@ -61,7 +69,7 @@ GK_TEST(a_buffer_is_fifo_and_bounded, 1)
 	return 0;
 }
 
-GK_TEST(waiting_senders_are_served_in_order, 2)
+GK_TEST_IN_TURN(waiting_senders_are_served_in_order)
 {
 	long i, v;
 
@@ -70,7 +78,7 @@ GK_TEST(waiting_senders_are_served_in_order, 2)
 	gk_chan_send(ch, &v);
 	for (i = 0; i < 20; i++) {
 		gk_go(sends_one, (void *)i);
-		gk_sleep(2 * MS);
+		until_they_wait(i + 1);
 	}
 	for (i = -1; i < 20; i++) {
 		CHECK_EQ(1, gk_chan_recv(ch, &v));
@@ -85,19 +93,20 @@ static void receives_one(void *arg)
 {
 	long v;
 
+	atomic_fetch_add(&arrived, 1);
 	CHECK_EQ(1, gk_chan_recv(ch, &v));
 	order[(long)arg] = v;
 	atomic_fetch_add(&got_n, 1);
 }
 
-GK_TEST(waiting_receivers_are_served_in_order, 2)
+GK_TEST_IN_TURN(waiting_receivers_are_served_in_order)
 {
 	long i;
 
 	ch = gk_chan_new(sizeof(i), 0);
 	for (i = 0; i < 20; i++) {
 		gk_go(receives_one, (void *)i);
-		gk_sleep(2 * MS);
+		until_they_wait(i + 1);
 	}
 	for (i = 0; i < 20; i++)
 		CHECK_EQ(0, gk_chan_try_send(ch, &i));

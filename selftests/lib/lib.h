@@ -93,6 +93,19 @@ static inline int lib_run(int cores, int (*fn)(void *arg), void *arg)
 	}										\
 	static int name##_main(void *arg)
 
+/*
+ * The same on one core, where no task is preempted: what runs there runs until it waits. So who finds that another task was about to
+ * wait, finds it waiting.
+ */
+#define GK_TEST_IN_TURN(name)								\
+	static int name##_main(void *arg);						\
+	TEST(name)									\
+	{										\
+		setenv("GK_SLICE_US", "10000000", 1);					\
+		EXPECT_EQ(0, lib_run(1, name##_main, NULL));				\
+	}										\
+	static int name##_main(void *arg)
+
 static inline struct gk_stats lib_stats(void)
 {
 	struct gk_stats s = {};
