@@ -51,10 +51,10 @@ static __attribute__((noinline)) void errno_over_calls(int mine, int how)
 
 static void keeps_errno(void *arg)
 {
-	int i;
+	int i, n = lib_count(300);
 
 	CHECK_EQ(0, errno);
-	for (i = 0; i < 1500; i++) {
+	for (i = 0; i < n; i++) {
 		errno_over_calls((long)arg + 1, i % 4);
 		if (i % 100 == 7) {
 			errno = (long)arg + 1;
@@ -90,10 +90,10 @@ static atomic_int jumps;
 
 static void hoists(void *arg)
 {
-	int i, mine = (long)arg;
+	int i, mine = (long)arg, n = lib_count(4000);
 	pid_t tid = syscall(SYS_gettid), now;
 
-	for (i = 0; i < 20000; i++) {
+	for (i = 0; i < n; i++) {
 		errno = mine;
 		gk_yield();
 		if (errno != mine) {
@@ -132,7 +132,7 @@ static const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO
 
 static void keeps_rounding(void *arg)
 {
-	int mode = modes[(long)arg % 4], i;
+	int mode = modes[(long)arg % 4], i, n = lib_count(200);
 	uint32_t mxcsr;
 	volatile double one = 1, three = 3;
 	double first;
@@ -142,7 +142,7 @@ static void keeps_rounding(void *arg)
 	fesetround(mode);
 	first = one / three;
 	lfirst = lone / lthree;
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < n; i++) {
 		gk_yield();
 		CHECK_EQ(mode, fegetround());
 		CHECK(first == one / three);
@@ -231,9 +231,9 @@ static long regs_over_yield(long seed)
 
 static void keeps_registers(void *arg)
 {
-	int i;
+	int i, n = lib_count(400);
 
-	for (i = 0; i < 2000; i++)
+	for (i = 0; i < n; i++)
 		CHECK_EQ(0, regs_over_yield((long)arg * 1000003 + i));
 	gk_wg_done(&wg);
 }
@@ -272,12 +272,15 @@ static uint64_t a_long_computation(long seed)
 
 static uint64_t expected[4];
 
+/* Until there were as many preemptions as make a test. */
 static void computes(void *arg)
 {
-	long i, k = (long)arg;
+	uint64_t end = gk_now() + PATIENCE;
+	long k = (long)arg;
 
-	for (i = 0; i < 60; i++)
+	do
 		CHECK_EQ(expected[k % 4], a_long_computation(k % 4));
+	while (lib_stats().preempts < lib_count(100) && gk_now() < end);
 	gk_wg_done(&wg);
 }
 
@@ -301,7 +304,7 @@ int preempted(void *arg)
 	for (i = 0; i < 8; i++)
 		gk_go(computes, (void *)i);
 	gk_wg_wait(&wg);
-	CHECK(lib_stats().preempts > 0);
+	CHECK(lib_stats().preempts >= lib_count(100));
 	return 0;
 }
 

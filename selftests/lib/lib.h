@@ -114,6 +114,14 @@ static inline struct gk_stats lib_stats(void)
 	return s;
 }
 
+/* How often, where the test is not about how often: GK_TIMES (1) times @n; make soak has 10. */
+static inline int lib_count(int n)
+{
+	const char *times = getenv("GK_TIMES");
+
+	return times && atoi(times) > 0 ? n * atoi(times) : n;
+}
+
 static inline bool lib_module(void)
 {
 	return !strcmp(gk_backend(), "gk.ko");
