@@ -5,6 +5,7 @@
  * GK_SEED repeats the choices, GK_CORES sets the cores, as always. What is conserved: every message sent is received or refused, every
  * mutex section counts once, every task started has ended, every timer fired or was stopped.
  */
+#define LIB_TIMEOUT 3600	/* it has an alarm of its own, which knows GK_SECONDS */
 #include "lib.h"
 
 enum { CHANS = 4, LOCKS = 3, ROOTS = 24, DEPTH = 3 };
