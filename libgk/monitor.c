@@ -368,16 +368,22 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	return 0;
 }
 
+/* The calling worker runs, whatever the monitor took it for. Core lock held. */
+static void came_back(struct core *core, struct worker *w)
+{
+	if (read_state(w) != GK_W_BLOCKED)
+		return;
+	core->page->unblocks++;
+	if (core->page->running)
+		core->page->wakes_over++;
+	make_running(core, w);
+}
+
 static void monitor_unblocked(struct worker *w)
 {
 	struct core *core = worker_lock(w);
 
-	if (read_state(w) == GK_W_BLOCKED) {
-		core->page->unblocks++;
-		if (core->page->running)
-			core->page->wakes_over++;
-		make_running(core, w);
-	}
+	came_back(core, w);
 	core_unlock(core);
 }
 
@@ -561,6 +567,8 @@ static void preempt(int sig, siginfo_t *info, void *context)
 		return;
 	preempt_off();
 	core = worker_lock(w);
+	/* It may have slept for that lock, or for a page of this stack, and makes no other call that would tell. */
+	came_back(core, w);
 	if (read_state(w) == GK_W_RUNNING && !inside(core, w) && (core->page->running > 1 || core_work(core))) {
 		core->page->preempts++;
 		make_ready(core, w);
