@@ -147,6 +147,20 @@ void gk_worker_stray(struct gk_worker *w, unsigned int cpu)
 		gk_queue_park(w);
 }
 
+/*
+ * A stopped worker runs no task again, so it takes no signal that another thread could: its handler would be cut off,
+ * and the signal lost. But for the C library's own two, with which setuid() and pthread_cancel() wait for a thread.
+ */
+static void mask_signals(void)
+{
+	sigset_t set;
+
+	siginitsetinv(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigdelset(&set, SIGRTMIN);
+	sigdelset(&set, SIGRTMIN + 1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static void park_sleep(struct gk_worker *w)
 {
 	bool signal = false;
@@ -164,6 +178,10 @@ static void park_sleep(struct gk_worker *w)
 		if (state == GK_W_RUNNING || state == GK_W_BLOCKED || READ_ONCE(w->group->dead))
 			break;
 		signal = signal_pending(current);
+		if (signal && gk_must_stop(w)) {
+			mask_signals();
+			signal = signal_pending(current);
+		}
 		if (signal) {
 			park_interrupted(w);
 			break;

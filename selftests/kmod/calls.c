@@ -285,7 +285,7 @@ TEST(stop_by_another_thread)
 	stop_everyone(_metadata, false);
 }
 
-/* A stopped worker still takes fatal signals: see exit.c. A handler may run in it, and nothing else of it. */
+/* A stopped worker still takes fatal signals: see exit.c. */
 static void on_usr1(int sig)
 {
 	(void)sig;
@@ -307,10 +307,47 @@ TEST(a_signal_does_not_bring_a_stopped_worker_back)
 	ASSERT_STATE(hog, GK_W_STOPPED);
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(0, pthread_kill(hog->thread, SIGUSR1));
-		/* It may run for the moment after the handler; then it is parked again for good. */
 		EXPECT_TRUE(RIG_WAIT(rig_state(hog) == GK_W_STOPPED && rig_task_state(hog->tid) == 'S' &&
 				     rig_is_still(hog, 10)));
 	}
+}
+
+/* While nobody else takes one of the process it waits, and its handler is not begun in a thread that cannot end it. */
+static atomic_int handled;
+
+static void burns_and_counts(int sig)
+{
+	uint64_t end = rig_now() + 5 * MSEC;
+
+	(void)sig;
+	while (rig_now() < end)
+		;
+	atomic_fetch_add(&handled, 1);
+}
+
+TEST(a_stopped_worker_takes_no_signal_from_another_thread)
+{
+	struct sigaction sa = { .sa_handler = burns_and_counts };
+	struct rig_worker *hog;
+	sigset_t set;
+	struct rig r;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
+	ASSERT_EQ(0, rig_open(&r, &plain));
+	hog = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, hog);
+	ASSERT_TRUE(rig_wait_beats(hog, 1000));
+	ASSERT_EQ(0, rig_call(&r, GK_IOC_STOP, 0));
+	ASSERT_STATE(hog, GK_W_STOPPED);
+	ASSERT_TRUE(RIG_WAIT(rig_task_state(hog->tid) == 'S'));
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));
+	ASSERT_EQ(0, kill(getpid(), SIGUSR1));
+	EXPECT_TRUE(rig_is_still(hog, 20));
+	EXPECT_EQ(0, atomic_load(&handled));
+	ASSERT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &set, NULL));
+	EXPECT_EQ(1, atomic_load(&handled));
 }
 
 TEST_NO_LEAK
