@@ -26,6 +26,16 @@ static inline bool gk_runnable(struct task_struct *p)
 #endif
 }
 
+/* When the scheduler last gave @p a CPU, in the time of sched_clock_cpu(); the same as before if it did not look. */
+static inline u64 gk_arrival(struct task_struct *p)
+{
+#ifdef CONFIG_SCHED_INFO
+	return p->sched_info.last_arrival;
+#else
+	return 0;
+#endif
+}
+
 static inline void gk_eventfd_signal(struct eventfd_ctx *ctx)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)

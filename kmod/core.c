@@ -29,14 +29,12 @@ u64 gk_clock(void)
 	return sched_clock_cpu(raw_smp_processor_id());
 }
 
-/* CPU time of @w since it entered. For a worker on another CPU it is short of its present run. */
+/* CPU time of @w. For a worker on another CPU it is short of its present run. */
 u64 gk_exec(struct gk_worker *w)
 {
-	u64 sum = READ_ONCE(w->ran);
-
-	if (w->task == current)
-		sum += max_t(s64, gk_clock() - w->in_at, 0);
-	return sum;
+	if (w->task != current)
+		return READ_ONCE(w->task->se.sum_exec_runtime);
+	return w->ran + max_t(s64, gk_clock() - w->in_at, 0);
 }
 
 /* CPU time since @w was granted, or first seen with the task it has. */
@@ -50,7 +48,8 @@ u64 gk_stint(struct gk_worker *w)
 		w->stint = now;
 		w->protect = 0;
 	}
-	return now - w->stint;
+	/* The scheduler's account is without interrupts, the clock is not: a little less than nothing is nothing. */
+	return max_t(s64, now - w->stint, 0);
 }
 
 struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)

@@ -100,9 +100,9 @@ struct gk_worker {
 	bool urgent;			/* C: while READY: it was woken */
 	u8 state;			/* C for changes; read by its own thread */
 	u64 seq;			/* C */
-	u64 ran;			/* S: CPU time up to the last sched_out; */
-					/* read by others while it is off the CPU */
-	u64 in_at;			/* S: when it was last switched in */
+	u64 ran;			/* S: CPU time when it was last switched in */
+	u64 in_at;			/* S: when that was */
+	u64 arrival;			/* S: what gk_arrival() said then */
 	u64 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */
 	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
@@ -218,6 +218,7 @@ void gk_make_moving(struct gk_core *core, struct gk_worker *w);
 /* sched.c: the preemption notifiers, the only code near the scheduler */
 extern struct preempt_ops gk_preempt_ops;
 struct gk_worker *gk_worker_of(struct task_struct *p);
+void gk_arrive(struct gk_worker *w);
 
 /* worker.c: enter, park, leave */
 int gk_worker_enter(struct gk_group *g, struct gk_enter *arg);

@@ -41,6 +41,17 @@ static bool stopped_with_group(void)
 	       READ_ONCE(current->jobctl) & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_FREEZE);
 }
 
+/* The scheduler has read the clock for its own account just now: no need to do it again. */
+void gk_arrive(struct gk_worker *w)
+{
+	u64 arrival = gk_arrival(current);
+
+	w->ran = current->se.sum_exec_runtime;
+	/* Left as it was: the scheduler does not note it. */
+	w->in_at = likely(arrival != w->arrival) ? arrival : gk_clock();
+	w->arrival = arrival;
+}
+
 static void worker_died(struct gk_worker *w)
 {
 	struct gk_core *core;
@@ -93,10 +104,8 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 		worker_died(w);
 		return;
 	}
-	if (gk_runnable(current)) {
-		WRITE_ONCE(w->ran, gk_exec(w));
+	if (gk_runnable(current))
 		return;
-	}
 	/* It blocks, and begins a new stint when it wakes: what it has used no longer counts. */
 	if (w->parked && READ_ONCE(w->state) != GK_W_RUNNING)
 		return;
@@ -163,7 +172,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 	unsigned long flags;
 	bool park = false;
 
-	w->in_at = gk_clock();
+	gk_arrive(w);
 	/* Another program now, or the file and its mapping are gone: it is to be no worker any more. */
 	if (unlikely(current->mm != g->mm || READ_ONCE(g->dead))) {
 		if (!(current->flags & PF_EXITING)) {

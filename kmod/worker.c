@@ -494,8 +494,11 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 
 	arg->id = w->id;
 	preempt_notifier_init(&w->pn, &gk_preempt_ops);
+	/* Brings the scheduler's account of our CPU time up to date. */
+	schedule();
 	preempt_disable();
 	preempt_notifier_register(&w->pn);
+	gk_arrive(w);
 	w->in_at = gk_clock();
 	core = gk_worker_lock(w, &flags);
 	gk_make_running(core, w);
