@@ -220,6 +220,17 @@ static int gk_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
+/* Each close of a descriptor. */
+static int gk_flush(struct file *file, fl_owner_t id)
+{
+	/* Pairs with the release in do_setup(). */
+	struct gk_group *g = smp_load_acquire(&file->private_data);
+
+	if (g)
+		gk_group_close(g, id);
+	return 0;
+}
+
 static int gk_release(struct inode *inode, struct file *file)
 {
 	struct gk_group *g = file->private_data;
@@ -232,6 +243,7 @@ static int gk_release(struct inode *inode, struct file *file)
 const struct file_operations gk_fops = {
 	.owner = THIS_MODULE,
 	.open = gk_open,
+	.flush = gk_flush,
 	.release = gk_release,
 	.unlocked_ioctl = gk_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,

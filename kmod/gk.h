@@ -133,6 +133,8 @@ struct gk_group {
 	bool stopping;			/* A: set once, after stopper */
 	struct task_struct *stopper;	/* only compared */
 	bool dead;			/* A: set once, the file is gone */
+	bool closed;			/* A: set once, a descriptor of `files` is gone */
+	struct files_struct *files;	/* I: of the process that set it up; only compared */
 	struct gk_core *cores;		/* I */
 	struct gk_worker __rcu **workers; /* G for changes */
 	unsigned long *ids;		/* G */
@@ -175,6 +177,7 @@ extern const struct file_operations gk_fops;
 int gk_group_setup(struct gk_group **out, struct gk_setup *arg);
 int gk_group_set(struct gk_group *g, const struct gk_set *arg);
 void gk_group_release(struct gk_group *g);
+void gk_group_close(struct gk_group *g, void *files);
 void gk_group_put(struct gk_group *g);
 void gk_group_free(struct gk_group *g);
 void gk_group_stop(struct gk_group *g);

@@ -174,6 +174,7 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	g->mm = current->mm;
 	mmgrab(g->mm);
 	g->tgid = get_pid(task_tgid(current));
+	g->files = current->files;
 	g->ncores = arg->ncores;
 	g->max_workers = arg->max_workers;
 	g->slice_ns = slice;
@@ -455,11 +456,39 @@ void gk_group_stop(struct gk_group *g)
 	}
 }
 
+static void wake_parked(struct gk_group *g)
+{
+	struct gk_worker *w;
+	unsigned int i;
+
+	rcu_read_lock();
+	for (i = 0; i < g->max_workers; i++) {
+		w = rcu_dereference(g->workers[i]);
+		/* Pairs with set_current_state() in park_sleep(): it sees `dead` or `closed`, or we see it parked. */
+		smp_mb();
+		if (w && READ_ONCE(w->parked))
+			wake_up_process(w->task);
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * A descriptor in the table @files is being closed. It may be the last, and then a reference to the file that a worker
+ * parked in its call has must not be: from here on such workers park on their way out of the call. Tables of other
+ * processes keep no call of ours going.
+ */
+void gk_group_close(struct gk_group *g, void *files)
+{
+	if (files != g->files || READ_ONCE(g->closed))
+		return;
+	WRITE_ONCE(g->closed, true);
+	wake_parked(g);
+}
+
 /* The file is closed and nothing maps the pages: whoever still parks goes its way, and leaves as it does. */
 void gk_group_release(struct gk_group *g)
 {
 	struct gk_worker *w = gk_worker_of(current);
-	unsigned int i;
 
 	WRITE_ONCE(g->dead, true);
 	mutex_lock(&g->net_lock);
@@ -468,16 +497,7 @@ void gk_group_release(struct gk_group *g)
 	/* After an exec: it is no worker of anything any more. */
 	if (w && w->group == g && !w->leaving)
 		gk_worker_exit(w);
-
-	rcu_read_lock();
-	for (i = 0; i < g->max_workers; i++) {
-		w = rcu_dereference(g->workers[i]);
-		/* Pairs with set_current_state() in park_sleep(): it sees `dead`, or we see it parked. */
-		smp_mb();
-		if (w && READ_ONCE(w->parked))
-			wake_up_process(w->task);
-	}
-	rcu_read_unlock();
+	wake_parked(g);
 	gk_group_put(g);
 }
 

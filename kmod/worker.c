@@ -2,9 +2,10 @@
 /*
  * worker.c - a thread becomes a worker, parks, and leaves.
  *
- * All parking happens in one place, park_work(), a task_work callback that runs when the thread is about to return to
- * user mode: there it holds no lock of the kernel, no reference to our file, and has executed all of its system call or
- * fault.
+ * A worker parks where it holds no lock of the kernel and owes it nothing more: in park_work(), a task_work callback that
+ * runs when the thread is about to return to user mode, all of its system call or fault done; or, which is shorter, in
+ * its own GK_IOC_PARK, which holds nothing but a reference to our file. That one would keep the group alive after its
+ * last descriptor: so the first close ends the short way, see gk_flush().
  */
 #include <linux/freezer.h>
 #include <linux/module.h>
@@ -161,9 +162,10 @@ static void mask_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-static void park_sleep(struct gk_worker *w)
+/* @in_call: by its own GK_IOC_PARK, with a reference to the file. */
+static void park_sleep(struct gk_worker *w, bool in_call)
 {
-	bool signal = false;
+	bool signal = false, closed = false;
 	u8 state;
 
 	WRITE_ONCE(w->parked, true);
@@ -186,6 +188,9 @@ static void park_sleep(struct gk_worker *w)
 			park_interrupted(w);
 			break;
 		}
+		closed = in_call && READ_ONCE(w->group->closed);
+		if (closed)
+			break;
 		schedule();
 	}
 	__set_current_state(TASK_RUNNING);
@@ -193,18 +198,24 @@ static void park_sleep(struct gk_worker *w)
 	barrier();
 	/* Granted, and displaced again before it was off this line: its sched_in still found it parked. */
 	state = READ_ONCE(w->state);
-	if ((state == GK_W_READY && !(signal && stop_pending())) || (state == GK_W_STOPPED && !signal))
+	if ((state == GK_W_READY && !(signal && stop_pending())) || (state == GK_W_STOPPED && !signal) ||
+	    (closed && state != GK_W_RUNNING && state != GK_W_BLOCKED))
 		gk_queue_park(w);
 }
 
-/* Carries out what the worker asked for by GK_IOC_PARK. */
+static bool alone(struct gk_core *core, struct gk_worker *w)
+{
+	return core->running == 1 && w->state == GK_W_RUNNING;
+}
+
+/* Carries out what the worker asked for by GK_IOC_PARK. Not RUNNING after it: it is to sleep. */
 static void park_requested(struct gk_worker *w, int how)
 {
 	struct gk_wake wake = {};
 	struct gk_core *core;
 	unsigned long flags;
 
-	rcu_read_lock();
+	preempt_disable();
 	core = gk_worker_lock(w, &flags);
 	/* What it asked for was overtaken by a park of another kind. A stray is BLOCKED, and asks all the same. */
 	if (w->state != GK_W_RUNNING && w->state != GK_W_BLOCKED)
@@ -218,10 +229,15 @@ static void park_requested(struct gk_worker *w, int how)
 	switch (how) {
 	case GK_PARK_STANDBY:
 		gk_core_displace(core, w);
+		/* No fence: what this misses, the settling below finds. */
+		if (alone(core, w) && !core->nready && !core->stalled && (gk_core_work(core) || gk_group_work(core)))
+			goto out;
 		core->page->parks_standby++;
 		gk_make_standby(core, w);
 		break;
 	case GK_PARK_READY:
+		if (alone(core, w) && !gk_core_work(core))
+			goto out;
 		core->page->parks_ready++;
 		gk_make_ready(core, w, false);
 		break;
@@ -240,7 +256,14 @@ static void park_requested(struct gk_worker *w, int how)
 out:
 	gk_worker_unlock(core, flags);
 	gk_wake_flush(&wake);
-	rcu_read_unlock();
+	preempt_enable();
+}
+
+static bool must_sleep(struct gk_worker *w)
+{
+	u8 state = READ_ONCE(w->state);
+
+	return state != GK_W_RUNNING && state != GK_W_BLOCKED;
 }
 
 static void park_work(struct callback_head *head)
@@ -254,7 +277,6 @@ static void park_work(struct callback_head *head)
 	int how = w->request;
 	struct gk_core *core;
 	unsigned long flags;
-	u8 state;
 
 	if (w->leaving || READ_ONCE(g->dead)) {
 		/* park_queued stays: nobody can queue us behind our own end. */
@@ -279,9 +301,8 @@ static void park_work(struct callback_head *head)
 			gk_make_off(core, w, GK_W_STOPPED);
 		gk_worker_unlock(core, flags);
 	}
-	state = READ_ONCE(w->state);
-	if (state != GK_W_RUNNING && state != GK_W_BLOCKED)
-		park_sleep(w);
+	if (must_sleep(w))
+		park_sleep(w, false);
 	/* The group ended while it slept: once more, and then as above. */
 	if (READ_ONCE(g->dead))
 		gk_queue_park(w);
@@ -290,37 +311,21 @@ static void park_work(struct callback_head *head)
 int gk_worker_park(struct gk_worker *w, unsigned long how)
 {
 	struct gk_group *g = w->group;
-	struct gk_core *core;
-	unsigned long flags;
-	bool stay = false;
 
 	if (how > GK_PARK_HELD)
 		return -EINVAL;
 	if (READ_ONCE(g->stopping) && how == GK_PARK_STANDBY)
 		return -ESHUTDOWN;
-
-	core = gk_worker_lock(w, &flags);
-	/* Else it was preempted on its way here, and parks for that. */
-	switch (w->state == GK_W_RUNNING ? (int)how : -1) {
-	case GK_PARK_STANDBY:
-		gk_core_displace(core, w);
-		/* No fence: what this misses, the settling in park_requested() finds. */
-		stay = core->running == 1 && !core->nready && !core->stalled &&
-		       (gk_core_work(core) || gk_group_work(core));
-		break;
-	case GK_PARK_READY:
-		stay = core->running == 1 && !gk_core_work(core);
-		break;
-	case GK_PARK_HELD:
-		stay = w->unheld;
-		w->unheld = false;
-		break;
+	/* A signal, or work that others wait for: on the way out, where both have their turn first. */
+	if (unlikely(signal_pending(current) || task_work_pending(current) || READ_ONCE(g->stopping) ||
+		     current->files != g->files || READ_ONCE(g->closed))) {
+		w->request = how;
+		return gk_queue_park(w) ? 0 : -EINTR;
 	}
-	gk_worker_unlock(core, flags);
-	if (stay)
-		return 0;
-	w->request = how;
-	return gk_queue_park(w) ? 0 : -EINTR;
+	park_requested(w, how);
+	if (must_sleep(w))
+		park_sleep(w, true);
+	return 0;
 }
 
 int gk_worker_unhold(struct gk_group *g, unsigned long id)
