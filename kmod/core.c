@@ -92,9 +92,9 @@ static void set_state(struct gk_worker *w, u8 state)
 static void leave_state(struct gk_core *core, struct gk_worker *w)
 {
 	lockdep_assert_held(&core->lock);
-	list_del_init(&w->node);
 	switch (w->state) {
 	case GK_W_RUNNING:
+		hlist_del(&w->place);
 		core->running--;
 		WRITE_ONCE(core->page->running, core->running);
 		break;
@@ -103,12 +103,14 @@ static void leave_state(struct gk_core *core, struct gk_worker *w)
 			w->moving = false;
 			break;
 		}
+		list_del(&w->node);
 		core->nready--;
 		core->nurgent -= w->urgent;
 		w->urgent = false;
 		publish(core);
 		break;
 	case GK_W_STANDBY:
+		hlist_del(&w->place);
 		core->nstandby--;
 		publish(core);
 		break;
@@ -120,8 +122,9 @@ static void make_running(struct gk_core *core, struct gk_worker *w, u64 exec)
 	struct gk_group *g = core->group;
 
 	leave_state(core, w);
-	list_add_tail(&w->node, &core->running_list);
-	if (!core->running++)
+	hlist_add_head(&w->place, &core->running_list);
+	/* The bit is the user's to spoil, but only its own. */
+	if (!core->running++ && test_bit(core->id, (unsigned long *)g->page->idle))
 		clear_bit(core->id, (unsigned long *)g->page->idle);
 	WRITE_ONCE(core->page->running, core->running);
 	w->seen_switches = READ_ONCE(w->page->switches);
@@ -156,7 +159,7 @@ void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent)
 void gk_make_standby(struct gk_core *core, struct gk_worker *w)
 {
 	leave_state(core, w);
-	list_add(&w->node, &core->standby_list);
+	hlist_add_head(&w->place, &core->standby_list);
 	core->nstandby++;
 	publish(core);
 	set_state(w, GK_W_STANDBY);
@@ -245,7 +248,7 @@ bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 {
 	struct gk_worker *ready = list_first_entry_or_null(&core->ready_list, struct gk_worker, node);
-	struct gk_worker *standby = list_first_entry_or_null(&core->standby_list, struct gk_worker, node);
+	struct gk_worker *standby = hlist_entry_safe(core->standby_list.first, struct gk_worker, place);
 	struct gk_core_page *page = core->page;
 
 	if (!ready || !standby)
@@ -269,6 +272,36 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 	return ready;
 }
 
+static void grant(struct gk_core *core, struct gk_worker *w, enum gk_cause cause, struct gk_worker *self,
+		  struct gk_wake *wake)
+{
+	struct gk_group *g = core->group;
+
+	if (w->state == GK_W_READY)
+		core->page->grants_ready++;
+	else
+		core->page->grants_standby++;
+	gk_make_running(core, w);
+	if (cause != GK_AFTER_BLOCK && queue_waits(core))
+		w->protect = READ_ONCE(g->grain_ns);
+	w->page->grants++;
+	if (w == self)
+		return;
+	/* Pairs with set_current_state() in park_sleep(): it sees RUNNING, or we see it parked. */
+	smp_mb();
+	if (READ_ONCE(w->parked))
+		wake->task = w->task;
+	if (!core->nstandby)
+		wake->manager = g;
+}
+
+/* Nobody runs on @core: others may give it work, and what they have given before is seen from here on (A). */
+static void set_idle(struct gk_core *core)
+{
+	set_bit(core->id, (unsigned long *)core->group->page->idle);
+	smp_mb__after_atomic();		/* (A), pairs with the library's fence before it reads idle[] */
+}
+
 /*
  * If nobody runs on @core and work waits, grants one worker. Publishes the core as idle otherwise. @self is the worker
  * that asks, if it parks just now: that it is the last STANDBY is no reason to make another.
@@ -276,40 +309,28 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake)
 {
 	struct gk_group *g = core->group;
-	struct gk_core_page *page = core->page;
 	struct gk_worker *w;
 
 	lockdep_assert_held(&core->lock);
 	if (core->running || READ_ONCE(g->stopping) || READ_ONCE(g->dead))
 		return;
-	set_bit(core->id, (unsigned long *)g->page->idle);
-	smp_mb__after_atomic();		/* (A), pairs with the library's fence before it reads idle[] */
-	if (core->stalled || gk_counts_itself(core, current))
+	if (core->stalled || gk_counts_itself(core, current)) {
+		set_idle(core);
 		return;
-	if (cause != GK_AFTER_WAKE && !gk_core_work(core) && !gk_group_work(core))
-		return;
+	}
+	if (cause != GK_AFTER_WAKE && !gk_core_work(core)) {
+		set_idle(core);
+		if (!gk_group_work(core))
+			return;
+	}
 	w = next_worker(core, cause);
-	if (!w) {
-		page->starved++;
-		wake->manager = g;
+	if (w) {
+		grant(core, w, cause, self, wake);
 		return;
 	}
-	if (w->state == GK_W_READY)
-		page->grants_ready++;
-	else
-		page->grants_standby++;
-	gk_make_running(core, w);
-	if (cause != GK_AFTER_BLOCK && queue_waits(core))
-		w->protect = READ_ONCE(g->grain_ns);
-	w->page->grants++;
-	if (w != self) {
-		/* Pairs with set_current_state() in park_sleep(): it sees RUNNING, or we see it parked. */
-		smp_mb();
-		if (READ_ONCE(w->parked))
-			wake->task = w->task;
-		if (!core->nstandby)
-			wake->manager = g;
-	}
+	set_idle(core);
+	core->page->starved++;
+	wake->manager = g;
 }
 
 void gk_wake_flush(struct gk_wake *wake)
@@ -329,13 +350,14 @@ static u64 turn(struct gk_core *core)
 /* @self has no task and tasks are queued: it takes the place of whoever else runs and is not protected. */
 void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 {
-	struct gk_worker *w, *next;
+	struct hlist_node *next;
+	struct gk_worker *w;
 
 	lockdep_assert_held(&core->lock);
 	if (core->running < 2 || !(queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
 	    READ_ONCE(core->group->stopping))
 		return;
-	list_for_each_entry_safe(w, next, &core->running_list, node) {
+	hlist_for_each_entry_safe(w, next, &core->running_list, place) {
 		/* Elsewhere it may be executing right now; here it cannot, we are. */
 		if (w == self || task_cpu(w->task) != raw_smp_processor_id() || gk_core_inside(core, w))
 			continue;
@@ -347,22 +369,22 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 }
 
 /*
- * Arms the timer for what @core has to expect, if it is not armed for that or earlier. Never for the past, which would
+ * Sets core->armed to when the timer is to fire for what @core has to expect, if it is not armed for that or earlier, and
+ * returns true if the caller is to start it; @len is the turn that the core's worker has. Never for the past, which would
  * repeat for ever: a deadline that has passed is work, which ends a turn, or is looked at again a moment later if there
  * is somebody to grant; where there is nobody, whoever next parks, enters or wakes finds it. The timer must fire on the
  * core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
  */
-void gk_core_rearm(struct gk_core *core)
+static bool rearm(struct gk_core *core, u64 len)
 {
-	u64 want = READ_ONCE(core->page->deadline), now, end, len;
+	u64 want = READ_ONCE(core->page->deadline), now, end;
 
 	lockdep_assert_held(&core->lock);
 	if (READ_ONCE(core->group->dead) || READ_ONCE(core->group->stopping))
-		return;
-	len = turn(core);
+		return false;
 	/* Armed for no longer a turn than this one, and no deadline comes before that: the clock need not be read. */
 	if (core->armed && core->armed_turn <= len && (!want || core->armed <= want))
-		return;
+		return false;
 	now = ktime_get_mono_fast_ns();
 	if (want && want <= now) {
 		/* It may have passed since gk_core_settle() looked: then the timer, at once, looks again. */
@@ -376,28 +398,33 @@ void gk_core_rearm(struct gk_core *core)
 		len = U64_MAX;
 	}
 	if (!want || (core->armed && core->armed <= want))
-		return;
+		return false;
 	if (raw_smp_processor_id() != core->cpu &&
 	    smp_call_function_single_async(core->cpu, &core->csd) != -ENXIO)
-		return;
+		return false;
 	core->armed = want;
 	core->armed_turn = len;
 	WRITE_ONCE(core->page->armed, want);
-	hrtimer_start(&core->timer, ns_to_ktime(want), HRTIMER_MODE_ABS_PINNED_HARD);
+	return true;
 }
 
-/* The end of a slice, or a deadline. */
+void gk_core_rearm(struct gk_core *core)
+{
+	if (rearm(core, turn(core)))
+		hrtimer_start(&core->timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+}
+
+/* The end of a slice, or a deadline. A hard timer: interrupts are off. */
 static enum hrtimer_restart core_timer(struct hrtimer *timer)
 {
 	struct gk_core *core = container_of(timer, struct gk_core, timer);
 	struct gk_worker *w = gk_worker_of(current);
+	enum hrtimer_restart restart = HRTIMER_NORESTART;
 	struct gk_wake wake = {};
 	bool park = false;
-	unsigned long flags;
 	u64 limit;
 
-	rcu_read_lock();
-	raw_spin_lock_irqsave(&core->lock, flags);
+	raw_spin_lock(&core->lock);
 	core->armed = 0;
 	core->page->ticks++;
 	limit = turn(core);
@@ -410,7 +437,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 		if (gk_core_inside(core, w)) {
 			core->armed = ktime_get_mono_fast_ns() + GK_RETRY_NS;
 			core->armed_turn = GK_RETRY_NS;
-			hrtimer_start(timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+			restart = HRTIMER_RESTART;
 		} else {
 			/* From here on it may finish what it does in the kernel, no more. */
 			gk_make_ready(core, w, false);
@@ -420,15 +447,24 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			park = w->state == GK_W_READY;
 		}
 	}
-	gk_core_rearm(core);
+	if (rearm(core, limit))
+		restart = HRTIMER_RESTART;
+	if (restart == HRTIMER_NORESTART)
+		goto out;
+	/* Started behind our back it can only be where its CPU went offline. */
+	if (unlikely(hrtimer_is_queued(timer))) {
+		hrtimer_start(timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+		restart = HRTIMER_NORESTART;
+	} else {
+		hrtimer_set_expires(timer, ns_to_ktime(core->armed));
+	}
 out:
 	WRITE_ONCE(core->page->armed, core->armed);
-	raw_spin_unlock_irqrestore(&core->lock, flags);
+	raw_spin_unlock(&core->lock);
 	if (park)
 		gk_queue_park(w);
 	gk_wake_flush(&wake);
-	rcu_read_unlock();
-	return HRTIMER_NORESTART;
+	return restart;
 }
 
 /* Looks at @core again, on its own CPU, in an interrupt. */
@@ -499,9 +535,7 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 	core->group = g;
 	core->id = id;
 	core->cpu = cpu;
-	INIT_LIST_HEAD(&core->running_list);
 	INIT_LIST_HEAD(&core->ready_list);
-	INIT_LIST_HEAD(&core->standby_list);
 	gk_hrtimer_setup(&core->timer, core_timer, HRTIMER_MODE_ABS_PINNED_HARD);
 	core->vacant_work = IRQ_WORK_INIT_HARD(core_vacant);
 	INIT_CSD(&core->csd, core_remote, core);

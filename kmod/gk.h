@@ -72,9 +72,9 @@ struct gk_core {
 	unsigned int nurgent;		/* C: of the ready, those that were woken rather than preempted */
 	unsigned int nstandby;		/* C */
 	bool passed;			/* C: a STANDBY had the last turn before a READY worker */
-	struct list_head running_list;	/* C */
+	struct hlist_head running_list;	/* C */
 	struct list_head ready_list;	/* C: oldest first */
-	struct list_head standby_list;	/* C: newest first, its cache is warm */
+	struct hlist_head standby_list;	/* C: newest first, its cache is warm */
 	struct gk_worker *stalled;	/* C: the holder of the core word that blocked */
 	u64 armed;			/* C: expiry of the timer, 0 if it is not armed */
 	u64 armed_turn;			/* C: it was armed to end a turn of this length, or earlier; */
@@ -106,7 +106,8 @@ struct gk_worker {
 	u64 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */
 	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
-	struct list_head node;		/* C */
+	struct list_head node;		/* C: on ready_list */
+	struct hlist_node place;	/* C: on running_list or standby_list */
 	struct gk_core *core;		/* C: changes (PULL) only while READY and parked */
 	struct gk_worker_page *page;	/* I, shared */
 	struct gk_group *group;		/* I */

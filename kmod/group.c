@@ -395,7 +395,7 @@ static struct task_struct *dismiss_one(struct gk_core *core)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&core->lock, flags);
-	w = list_first_entry_or_null(&core->standby_list, struct gk_worker, node);
+	w = hlist_entry_safe(core->standby_list.first, struct gk_worker, place);
 	if (!w)
 		list_for_each_entry(r, &core->ready_list, node)
 			if (READ_ONCE(r->page->taskless)) {

@@ -489,7 +489,6 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	w->group = g;
 	w->request = -1;
 	w->task = get_task_struct(current);
-	INIT_LIST_HEAD(&w->node);
 	init_task_work(&w->park_work, park_work);
 	gk_hrtimer_setup(&w->repark_timer, repark, HRTIMER_MODE_REL_PINNED_HARD);
 	kref_get(&g->ref);
