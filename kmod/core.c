@@ -130,6 +130,7 @@ static void make_running(struct gk_core *core, struct gk_worker *w, u64 exec)
 	w->seen_switches = READ_ONCE(w->page->switches);
 	w->stint = exec;
 	w->protect = 0;
+	w->displaced = false;
 	set_state(w, GK_W_RUNNING);
 }
 
@@ -244,12 +245,16 @@ bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 	       p->mm == core->group->mm && !READ_ONCE(core->group->dead);
 }
 
-/* The next worker for a core on which nobody runs, or NULL. */
-static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
+/*
+ * The next worker for a core on which nobody runs, or NULL. @last, or NULL, is taken for the worker that became READY
+ * last.
+ */
+static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause, struct gk_worker *last)
 {
-	struct gk_worker *ready = list_first_entry_or_null(&core->ready_list, struct gk_worker, node);
+	struct gk_worker *ready = list_first_entry_or_null(&core->ready_list, struct gk_worker, node) ?: last;
 	struct gk_worker *standby = hlist_entry_safe(core->standby_list.first, struct gk_worker, place);
 	struct gk_core_page *page = core->page;
+	u32 pos;
 
 	if (!ready || !standby)
 		return ready ?: standby;
@@ -259,8 +264,8 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause)
 	 * workers.
 	 */
 	if (cause == GK_AFTER_PARK) {
-		if (READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) &&
-		    (s32)(ready->pos - READ_ONCE(page->q_head)) > 0)
+		pos = ready == last ? READ_ONCE(page->q_tail) : ready->pos;
+		if (READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) && (s32)(pos - READ_ONCE(page->q_head)) > 0)
 			return standby;
 		if (!core->passed && (READ_ONCE(page->q_next) || READ_ONCE(core->group->page->gq_len) ||
 				      deadline_passed(core) || net_waits(core->group))) {
@@ -323,7 +328,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 		if (!gk_group_work(core))
 			return;
 	}
-	w = next_worker(core, cause);
+	w = next_worker(core, cause, NULL);
 	if (w) {
 		grant(core, w, cause, self, wake);
 		return;
@@ -414,6 +419,62 @@ void gk_core_rearm(struct gk_core *core)
 		hrtimer_start(&core->timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
+/* From here on @w may finish what it does in the kernel, no more. */
+static void preempt(struct gk_core *core, struct gk_worker *w)
+{
+	gk_make_ready(core, w, false);
+	core->page->preempts++;
+}
+
+/*
+ * The turn of @w, which the timer has hit, is over: another one is granted. A STANDBY is granted beside it where @w is in
+ * user mode: the scheduler is about to switch to it, and makes @w READY as it does. So @w neither sleeps nor takes a
+ * detour on its way back, if the other parks soon. Returns true if @w must park.
+ */
+static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake *wake)
+{
+	struct pt_regs *regs = get_irq_regs();
+	struct gk_worker *next;
+
+	if (core->running == 1 && !w->displaced && regs && user_mode(regs)) {
+		next = next_worker(core, GK_AFTER_PARK, w);
+		if (next != w && next->state == GK_W_STANDBY) {
+			grant(core, next, GK_AFTER_PARK, NULL, wake);
+			w->displaced = true;
+			return false;
+		}
+	}
+	preempt(core, w);
+	gk_core_settle(core, GK_AFTER_PARK, NULL, wake);
+	/* Where there is nobody else it has got itself back. */
+	return w->state == GK_W_READY;
+}
+
+/* The scheduler lets @w, displaced, go on: then it parks at once. */
+static void displace_now(struct gk_core *core, struct gk_worker *w)
+{
+	raw_spin_lock(&core->lock);
+	if (w->displaced)
+		preempt(core, w);
+	w->displaced = false;
+	raw_spin_unlock(&core->lock);
+	gk_queue_park(w);
+}
+
+/* In its sched_out, @w could go on, but its turn was over before. What it has begun since counts for it. */
+void gk_core_displaced(struct gk_worker *w)
+{
+	struct gk_core *core;
+	unsigned long flags;
+
+	core = gk_worker_lock(w, &flags);
+	if (w->displaced && core->running > 1 && w->seen_switches == READ_ONCE(w->page->switches) &&
+	    !gk_core_inside(core, w) && !READ_ONCE(core->group->stopping))
+		preempt(core, w);
+	w->displaced = false;
+	gk_worker_unlock(core, flags);
+}
+
 /* The end of a slice, or a deadline. A hard timer: interrupts are off. */
 static enum hrtimer_restart core_timer(struct hrtimer *timer)
 {
@@ -439,12 +500,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			core->armed_turn = GK_RETRY_NS;
 			restart = HRTIMER_RESTART;
 		} else {
-			/* From here on it may finish what it does in the kernel, no more. */
-			gk_make_ready(core, w, false);
-			core->page->preempts++;
-			gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
-			/* Where there is nobody else it has got itself back. */
-			park = w->state == GK_W_READY;
+			park = turn_over(core, w, &wake);
 		}
 	}
 	if (rearm(core, limit))
@@ -464,6 +520,8 @@ out:
 	if (park)
 		gk_queue_park(w);
 	gk_wake_flush(&wake);
+	if (!park && w && w->displaced && !need_resched())
+		displace_now(core, w);
 	return restart;
 }
 

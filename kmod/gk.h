@@ -30,6 +30,8 @@
  *   request      what it asked for; GK_IOC_PARK sets it, park_work() takes it.
  *   repark       a signal cut its park short: park_interrupted() sets it to 2, each tick of its timer in user mode
  *                takes 1 off, at 0 it parks again: by then its handler has run a tick. The next park clears it.
+ *   displaced    RUNNING, but its turn is over and a STANDBY that was granted runs beside it as soon as the scheduler has
+ *                switched: core_timer() sets it, and its sched_out makes it READY, if it has not begun another stint.
  *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
  *   dismissed    the stopped group lets it go, as it has no task; never cleared.
  *   moving       GK_IOC_PULL has it: READY, on no list.
@@ -94,6 +96,7 @@ struct gk_worker {
 	bool stray;			/* S */
 	int request;			/* S: enum gk_park, or -1 */
 	u8 repark;			/* C */
+	bool displaced;			/* C */
 	bool dismissed;			/* A */
 	bool moving;			/* C */
 	bool unheld;			/* C: GK_IOC_UNHOLD came before the park */
@@ -204,6 +207,7 @@ bool gk_counts_itself(struct gk_core *core, struct task_struct *p);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
 void gk_core_displace(struct gk_core *core, struct gk_worker *self);
+void gk_core_displaced(struct gk_worker *w);
 void gk_wake_flush(struct gk_wake *wake);
 u64 gk_clock(void);
 bool gk_core_inside(struct gk_core *core, struct gk_worker *w);

@@ -104,8 +104,11 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 		worker_died(w);
 		return;
 	}
-	if (gk_runnable(current))
+	if (gk_runnable(current)) {
+		if (READ_ONCE(w->displaced))
+			gk_core_displaced(w);
 		return;
+	}
 	/* It blocks, and begins a new stint when it wakes: what it has used no longer counts. */
 	if (w->parked && READ_ONCE(w->state) != GK_W_RUNNING)
 		return;
