@@ -26,7 +26,7 @@
 
 u64 gk_clock(void)
 {
-	return sched_clock_cpu(raw_smp_processor_id());
+	return local_clock();
 }
 
 /* CPU time of @w. For a worker on another CPU it is short of its present run. */
@@ -52,24 +52,6 @@ u64 gk_stint(struct gk_worker *w)
 	return max_t(s64, now - w->stint, 0);
 }
 
-struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)
-{
-	struct gk_core *core;
-
-	for (;;) {
-		core = READ_ONCE(w->core);
-		raw_spin_lock_irqsave(&core->lock, *flags);
-		if (likely(core == w->core))
-			return core;
-		raw_spin_unlock_irqrestore(&core->lock, *flags);
-	}
-}
-
-void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock)
-{
-	raw_spin_unlock_irqrestore(&core->lock, flags);
-}
-
 static void publish(struct gk_core *core)
 {
 	struct gk_core_page *page = core->page;
@@ -89,7 +71,7 @@ static void set_state(struct gk_worker *w, u8 state)
 }
 
 /* Takes @w off the list of its state, and out of the count that goes with it. */
-static void leave_state(struct gk_core *core, struct gk_worker *w)
+static __always_inline void leave_state(struct gk_core *core, struct gk_worker *w)
 {
 	lockdep_assert_held(&core->lock);
 	switch (w->state) {
@@ -180,42 +162,6 @@ void gk_make_moving(struct gk_core *core, struct gk_worker *w)
 	w->moving = true;
 }
 
-bool gk_core_inside(struct gk_core *core, struct gk_worker *w)
-{
-	return (READ_ONCE(core->page->word) & ~BIT(31)) == w->id + 1;
-}
-
-static bool queue_waits(struct gk_core *core)
-{
-	struct gk_core_page *page = core->page;
-
-	return READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) || READ_ONCE(page->q_next);
-}
-
-static bool deadline_passed(struct gk_core *core)
-{
-	u64 deadline = READ_ONCE(core->page->deadline);
-
-	return deadline && ktime_get_mono_fast_ns() >= deadline;
-}
-
-static bool net_waits(struct gk_group *g)
-{
-	return READ_ONCE(g->net_seq) != READ_ONCE(g->page->net_seen);
-}
-
-/* Kinds a to d of gk.h. */
-bool gk_core_work(struct gk_core *core)
-{
-	return core->nready || queue_waits(core) || READ_ONCE(core->group->page->gq_len) || deadline_passed(core) ||
-	       net_waits(core->group);
-}
-
-bool gk_core_urgent(struct gk_core *core)
-{
-	return READ_ONCE(core->page->urgent) || core->nurgent || deadline_passed(core) || net_waits(core->group);
-}
-
 /* Kind e of gk.h. Needs a full fence between the idle bit of @core and the loads here (A). */
 bool gk_group_work(struct gk_core *core)
 {
@@ -231,18 +177,6 @@ bool gk_group_work(struct gk_core *core)
 			return true;
 	}
 	return false;
-}
-
-/*
- * @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not a stray, nor one past its
- * mm, exiting.
- */
-bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
-{
-	struct gk_worker *w = gk_worker_of(p);
-
-	return w && w->core == core && w->state == GK_W_BLOCKED && task_cpu(p) == core->cpu &&
-	       p->mm == core->group->mm && !READ_ONCE(core->group->dead);
 }
 
 /*
@@ -268,7 +202,7 @@ static struct gk_worker *next_worker(struct gk_core *core, enum gk_cause cause, 
 		if (READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) && (s32)(pos - READ_ONCE(page->q_head)) > 0)
 			return standby;
 		if (!core->passed && (READ_ONCE(page->q_next) || READ_ONCE(core->group->page->gq_len) ||
-				      deadline_passed(core) || net_waits(core->group))) {
+				      gk_deadline_passed(core) || gk_net_waits(core->group))) {
 			core->passed = true;
 			return standby;
 		}
@@ -287,7 +221,7 @@ static void grant(struct gk_core *core, struct gk_worker *w, enum gk_cause cause
 	else
 		core->page->grants_standby++;
 	gk_make_running(core, w);
-	if (cause != GK_AFTER_BLOCK && queue_waits(core))
+	if (cause != GK_AFTER_BLOCK && gk_queue_waits(core))
 		w->protect = READ_ONCE(g->grain_ns);
 	w->page->grants++;
 	if (w == self)
@@ -319,7 +253,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 	lockdep_assert_held(&core->lock);
 	if (core->running || READ_ONCE(g->stopping) || READ_ONCE(g->dead))
 		return;
-	if (core->stalled || gk_counts_itself(core, current)) {
+	if (core->stalled || (!self && gk_counts_itself(core, current))) {
 		set_idle(core);
 		return;
 	}
@@ -359,7 +293,7 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 	struct gk_worker *w;
 
 	lockdep_assert_held(&core->lock);
-	if (core->running < 2 || !(queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
+	if (core->running < 2 || !(gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
 	    READ_ONCE(core->group->stopping))
 		return;
 	hlist_for_each_entry_safe(w, next, &core->running_list, place) {
@@ -464,15 +398,15 @@ static void displace_now(struct gk_core *core, struct gk_worker *w)
 /* In its sched_out, @w could go on, but its turn was over before. What it has begun since counts for it. */
 void gk_core_displaced(struct gk_worker *w)
 {
-	struct gk_core *core;
-	unsigned long flags;
+	struct gk_core *core = w->core;
 
-	core = gk_worker_lock(w, &flags);
+	/* RUNNING, so nobody takes it to another core; the scheduler has interrupts off. */
+	raw_spin_lock(&core->lock);
 	if (w->displaced && core->running > 1 && w->seen_switches == READ_ONCE(w->page->switches) &&
 	    !gk_core_inside(core, w) && !READ_ONCE(core->group->stopping))
 		preempt(core, w);
 	w->displaced = false;
-	gk_worker_unlock(core, flags);
+	raw_spin_unlock(&core->lock);
 }
 
 /* The end of a slice, or a deadline. A hard timer: interrupts are off. */

@@ -138,6 +138,11 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	struct gk_worker *w;
 	struct gk_core *core;
 
+	/* The one that is to be quick. */
+	if (cmd == GK_IOC_PARK && g && gk_group_mine(g)) {
+		w = gk_worker_of(current);
+		return w && w->group == g ? gk_worker_park(w, arg) : -EPERM;
+	}
 	if (_IOC_TYPE(cmd) != GK_IOC_MAGIC)
 		return -ENOTTY;
 	if (_IOC_NR(cmd) < 0x20)
@@ -154,8 +159,6 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		w = NULL;
 	core = gk_core_of_id(g, arg);
 	switch (cmd) {
-	case GK_IOC_PARK:
-		return w ? gk_worker_park(w, arg) : -EPERM;
 	case GK_IOC_WAKE:
 		return core ? gk_core_wake(core) : -ENOENT;
 	case GK_IOC_ARM:

@@ -163,6 +163,85 @@ static inline bool gk_must_stop(struct gk_worker *w)
 	       !READ_ONCE(w->page->taskless);
 }
 
+extern struct preempt_ops gk_preempt_ops;
+
+/* The worker that @p is, if any. @p is current, or cannot run as long as the caller holds its rq lock. */
+static inline struct gk_worker *gk_worker_of(struct task_struct *p)
+{
+	struct preempt_notifier *pn;
+
+	hlist_for_each_entry(pn, &p->preempt_notifiers, link)
+		if (pn->ops == &gk_preempt_ops)
+			return container_of(pn, struct gk_worker, pn);
+	return NULL;
+}
+
+static inline struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)
+{
+	struct gk_core *core;
+
+	for (;;) {
+		core = READ_ONCE(w->core);
+		raw_spin_lock_irqsave(&core->lock, *flags);
+		if (likely(core == w->core))
+			return core;
+		raw_spin_unlock_irqrestore(&core->lock, *flags);
+	}
+}
+
+static inline void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock)
+{
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+}
+
+static inline bool gk_core_inside(struct gk_core *core, struct gk_worker *w)
+{
+	return (READ_ONCE(core->page->word) & ~BIT(31)) == w->id + 1;
+}
+
+static inline bool gk_queue_waits(struct gk_core *core)
+{
+	struct gk_core_page *page = core->page;
+
+	return READ_ONCE(page->q_head) != READ_ONCE(page->q_tail) || READ_ONCE(page->q_next);
+}
+
+static inline bool gk_deadline_passed(struct gk_core *core)
+{
+	u64 deadline = READ_ONCE(core->page->deadline);
+
+	return deadline && ktime_get_mono_fast_ns() >= deadline;
+}
+
+static inline bool gk_net_waits(struct gk_group *g)
+{
+	return READ_ONCE(g->net_seq) != READ_ONCE(g->page->net_seen);
+}
+
+/* Kinds a to d of gk.h. */
+static inline bool gk_core_work(struct gk_core *core)
+{
+	return core->nready || gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len) || gk_deadline_passed(core) ||
+	       gk_net_waits(core->group);
+}
+
+static inline bool gk_core_urgent(struct gk_core *core)
+{
+	return READ_ONCE(core->page->urgent) || core->nurgent || gk_deadline_passed(core) || gk_net_waits(core->group);
+}
+
+/*
+ * @p is a worker of @core that woke, and whose sched_in, still to come, will count it. Not a stray, nor one past its
+ * mm, exiting.
+ */
+static inline bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
+{
+	struct gk_worker *w = gk_worker_of(p);
+
+	return w && w->core == core && w->state == GK_W_BLOCKED && task_cpu(p) == core->cpu &&
+	       p->mm == core->group->mm && !READ_ONCE(core->group->dead);
+}
+
 /* Wake-ups collected under a core lock, done after it. */
 struct gk_wake {
 	struct task_struct *task;	/* kept alive by RCU: flush in the same read-side section */
@@ -200,20 +279,13 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 void gk_core_destroy(struct gk_core *core);
 void gk_core_kick(struct gk_core *core);
 int gk_core_wake(struct gk_core *core);
-bool gk_core_work(struct gk_core *core);
-bool gk_core_urgent(struct gk_core *core);
 bool gk_group_work(struct gk_core *core);
-bool gk_counts_itself(struct gk_core *core, struct task_struct *p);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
 void gk_core_displace(struct gk_core *core, struct gk_worker *self);
 void gk_core_displaced(struct gk_worker *w);
 void gk_wake_flush(struct gk_wake *wake);
 u64 gk_clock(void);
-bool gk_core_inside(struct gk_core *core, struct gk_worker *w);
-
-struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock);
-void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock);
 void gk_make_running(struct gk_core *core, struct gk_worker *w);
 void gk_make_running_in(struct gk_core *core, struct gk_worker *w);
 void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent);
@@ -224,8 +296,6 @@ u64 gk_stint(struct gk_worker *w);
 void gk_make_moving(struct gk_core *core, struct gk_worker *w);
 
 /* sched.c: the preemption notifiers, the only code near the scheduler */
-extern struct preempt_ops gk_preempt_ops;
-struct gk_worker *gk_worker_of(struct task_struct *p);
 void gk_arrive(struct gk_worker *w);
 
 /* worker.c: enter, park, leave */

@@ -12,17 +12,6 @@
 
 #include "gk.h"
 
-/* The worker that @p is, if any. @p is current, or cannot run as long as the caller holds its rq lock. */
-struct gk_worker *gk_worker_of(struct task_struct *p)
-{
-	struct preempt_notifier *pn;
-
-	hlist_for_each_entry(pn, &p->preempt_notifiers, link)
-		if (pn->ops == &gk_preempt_ops)
-			return container_of(pn, struct gk_worker, pn);
-	return NULL;
-}
-
 /*
  * Stopped or frozen with its whole process: the others are, or will be, too. A single thread under a debugger is not.
  */
