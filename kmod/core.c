@@ -52,12 +52,11 @@ u64 gk_stint(struct gk_worker *w)
 	return max_t(s64, now - w->stint, 0);
 }
 
-static void publish(struct gk_core *core)
+static void publish_ready(struct gk_core *core)
 {
 	struct gk_core_page *page = core->page;
 
 	WRITE_ONCE(page->nready, core->nready);
-	WRITE_ONCE(page->nstandby, core->nstandby);
 	if (core->nready)
 		WRITE_ONCE(page->ready_pos, list_first_entry(&core->ready_list, struct gk_worker, node)->pos);
 }
@@ -77,8 +76,7 @@ static __always_inline void leave_state(struct gk_core *core, struct gk_worker *
 	switch (w->state) {
 	case GK_W_RUNNING:
 		hlist_del(&w->place);
-		core->running--;
-		WRITE_ONCE(core->page->running, core->running);
+		WRITE_ONCE(core->page->running, --core->running);
 		break;
 	case GK_W_READY:
 		if (w->moving) {
@@ -89,23 +87,22 @@ static __always_inline void leave_state(struct gk_core *core, struct gk_worker *
 		core->nready--;
 		core->nurgent -= w->urgent;
 		w->urgent = false;
-		publish(core);
+		publish_ready(core);
 		break;
 	case GK_W_STANDBY:
 		hlist_del(&w->place);
-		core->nstandby--;
-		publish(core);
+		WRITE_ONCE(core->page->nstandby, --core->nstandby);
 		break;
 	}
 }
 
-static void make_running(struct gk_core *core, struct gk_worker *w, u64 exec)
+static __always_inline void make_running(struct gk_core *core, struct gk_worker *w, u64 exec)
 {
 	struct gk_group *g = core->group;
 
 	leave_state(core, w);
 	hlist_add_head(&w->place, &core->running_list);
-	/* The bit is the user's to spoil, but only its own. */
+	/* A look is cheaper than a locked operation; who has spoilt the bit harms himself. */
 	if (!core->running++ && test_bit(core->id, (unsigned long *)g->page->idle))
 		clear_bit(core->id, (unsigned long *)g->page->idle);
 	WRITE_ONCE(core->page->running, core->running);
@@ -135,7 +132,7 @@ void gk_make_ready(struct gk_core *core, struct gk_worker *w, bool urgent)
 	w->urgent = urgent;
 	core->nurgent += urgent;
 	w->pos = READ_ONCE(core->page->q_tail);
-	publish(core);
+	publish_ready(core);
 	set_state(w, GK_W_READY);
 }
 
@@ -143,8 +140,7 @@ void gk_make_standby(struct gk_core *core, struct gk_worker *w)
 {
 	leave_state(core, w);
 	hlist_add_head(&w->place, &core->standby_list);
-	core->nstandby++;
-	publish(core);
+	WRITE_ONCE(core->page->nstandby, ++core->nstandby);
 	set_state(w, GK_W_STANDBY);
 }
 
@@ -272,28 +268,20 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 	wake->manager = g;
 }
 
-void gk_wake_flush(struct gk_wake *wake)
-{
-	if (wake->task)
-		wake_up_process(wake->task);
-	if (wake->manager && wake->manager->manager)
-		irq_work_queue(&wake->manager->manager_work);
-}
-
 /* What a worker of @core may use before it must let others run. */
 static u64 turn(struct gk_core *core)
 {
 	return READ_ONCE(*(gk_core_urgent(core) ? &core->group->grain_ns : &core->group->slice_ns));
 }
 
-/* @self has no task and tasks are queued: it takes the place of whoever else runs and is not protected. */
+/* @self has no task. Others run; if tasks are queued it takes the place of whoever else runs and is not protected. */
 void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 {
 	struct hlist_node *next;
 	struct gk_worker *w;
 
 	lockdep_assert_held(&core->lock);
-	if (core->running < 2 || !(gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
+	if (!(gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len)) ||
 	    READ_ONCE(core->group->stopping))
 		return;
 	hlist_for_each_entry_safe(w, next, &core->running_list, place) {
@@ -354,7 +342,7 @@ void gk_core_rearm(struct gk_core *core)
 }
 
 /* From here on @w may finish what it does in the kernel, no more. */
-static void preempt(struct gk_core *core, struct gk_worker *w)
+void gk_preempt(struct gk_core *core, struct gk_worker *w)
 {
 	gk_make_ready(core, w, false);
 	core->page->preempts++;
@@ -370,7 +358,7 @@ static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake 
 	struct pt_regs *regs = get_irq_regs();
 	struct gk_worker *next;
 
-	if (core->running == 1 && !w->displaced && regs && user_mode(regs)) {
+	if (core->running == 1 && !w->displaced && regs && user_mode(regs) && !READ_ONCE(core->group->dead)) {
 		next = next_worker(core, GK_AFTER_PARK, w);
 		if (next != w && next->state == GK_W_STANDBY) {
 			grant(core, next, GK_AFTER_PARK, NULL, wake);
@@ -378,7 +366,7 @@ static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake 
 			return false;
 		}
 	}
-	preempt(core, w);
+	gk_preempt(core, w);
 	gk_core_settle(core, GK_AFTER_PARK, NULL, wake);
 	/* Where there is nobody else it has got itself back. */
 	return w->state == GK_W_READY;
@@ -389,24 +377,10 @@ static void displace_now(struct gk_core *core, struct gk_worker *w)
 {
 	raw_spin_lock(&core->lock);
 	if (w->displaced)
-		preempt(core, w);
+		gk_preempt(core, w);
 	w->displaced = false;
 	raw_spin_unlock(&core->lock);
 	gk_queue_park(w);
-}
-
-/* In its sched_out, @w could go on, but its turn was over before. What it has begun since counts for it. */
-void gk_core_displaced(struct gk_worker *w)
-{
-	struct gk_core *core = w->core;
-
-	/* RUNNING, so nobody takes it to another core; the scheduler has interrupts off. */
-	raw_spin_lock(&core->lock);
-	if (w->displaced && core->running > 1 && w->seen_switches == READ_ONCE(w->page->switches) &&
-	    !gk_core_inside(core, w) && !READ_ONCE(core->group->stopping))
-		preempt(core, w);
-	w->displaced = false;
-	raw_spin_unlock(&core->lock);
 }
 
 /* The end of a slice, or a deadline. A hard timer: interrupts are off. */

@@ -248,6 +248,14 @@ struct gk_wake {
 	struct gk_group *manager;	/* whose manager is to be told */
 };
 
+static inline void gk_wake_flush(struct gk_wake *wake)
+{
+	if (wake->task)
+		wake_up_process(wake->task);
+	if (wake->manager && wake->manager->manager)
+		irq_work_queue(&wake->manager->manager_work);
+}
+
 /* main.c: module parameters and the reaper */
 extern unsigned int gk_max_cores, gk_max_workers, gk_max_groups;
 void gk_reap_worker(struct gk_worker *w);	/* any context; frees it and its references later */
@@ -283,8 +291,7 @@ bool gk_group_work(struct gk_core *core);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
 void gk_core_displace(struct gk_core *core, struct gk_worker *self);
-void gk_core_displaced(struct gk_worker *w);
-void gk_wake_flush(struct gk_wake *wake);
+void gk_preempt(struct gk_core *core, struct gk_worker *w);
 u64 gk_clock(void);
 void gk_make_running(struct gk_core *core, struct gk_worker *w);
 void gk_make_running_in(struct gk_core *core, struct gk_worker *w);

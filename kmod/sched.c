@@ -83,6 +83,20 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 		gk_core_rearm(core);
 }
 
+/* In its sched_out, @w could go on, but its turn was over before. What it has begun since counts for it. */
+static void displaced(struct gk_worker *w)
+{
+	struct gk_core *core = w->core;
+
+	/* RUNNING, so nobody takes it to another core; the scheduler has interrupts off. */
+	raw_spin_lock(&core->lock);
+	if (w->displaced && core->running > 1 && w->seen_switches == READ_ONCE(w->page->switches) &&
+	    !gk_core_inside(core, w) && !READ_ONCE(core->group->stopping))
+		gk_preempt(core, w);
+	w->displaced = false;
+	raw_spin_unlock(&core->lock);
+}
+
 static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 {
 	struct gk_worker *w = container_of(pn, struct gk_worker, pn);
@@ -95,7 +109,7 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 	}
 	if (gk_runnable(current)) {
 		if (READ_ONCE(w->displaced))
-			gk_core_displaced(w);
+			displaced(w);
 		return;
 	}
 	/* It blocks, and begins a new stint when it wakes: what it has used no longer counts. */

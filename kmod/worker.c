@@ -228,7 +228,8 @@ static void park_requested(struct gk_worker *w, int how)
 	}
 	switch (how) {
 	case GK_PARK_STANDBY:
-		gk_core_displace(core, w);
+		if (core->running > 1)
+			gk_core_displace(core, w);
 		/* No fence: what this misses, the settling below finds. */
 		if (alone(core, w) && !core->nready && !core->stalled && (gk_core_work(core) || gk_group_work(core)))
 			goto out;
