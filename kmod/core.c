@@ -77,6 +77,7 @@ static __always_inline void leave_state(struct gk_core *core, struct gk_worker *
 	case GK_W_RUNNING:
 		hlist_del(&w->place);
 		WRITE_ONCE(core->page->running, --core->running);
+		w->displaced = false;
 		break;
 	case GK_W_READY:
 		if (w->moving) {
@@ -109,7 +110,6 @@ static __always_inline void make_running(struct gk_core *core, struct gk_worker 
 	w->seen_switches = READ_ONCE(w->page->switches);
 	w->stint = exec;
 	w->protect = 0;
-	w->displaced = false;
 	set_state(w, GK_W_RUNNING);
 }
 
@@ -372,13 +372,11 @@ static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake 
 	return w->state == GK_W_READY;
 }
 
-/* The scheduler lets @w, displaced, go on: then it parks at once. */
+/* The scheduler lets @w, displaced, go on: then it must park as it returns. */
 static void displace_now(struct gk_core *core, struct gk_worker *w)
 {
 	raw_spin_lock(&core->lock);
-	if (w->displaced)
-		gk_preempt(core, w);
-	w->displaced = false;
+	gk_preempt(core, w);
 	raw_spin_unlock(&core->lock);
 	gk_queue_park(w);
 }
@@ -389,8 +387,8 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	struct gk_core *core = container_of(timer, struct gk_core, timer);
 	struct gk_worker *w = gk_worker_of(current);
 	enum hrtimer_restart restart = HRTIMER_NORESTART;
+	bool park = false, beside = false;
 	struct gk_wake wake = {};
-	bool park = false;
 	u64 limit;
 
 	raw_spin_lock(&core->lock);
@@ -409,6 +407,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			restart = HRTIMER_RESTART;
 		} else {
 			park = turn_over(core, w, &wake);
+			beside = w->displaced;
 		}
 	}
 	if (rearm(core, limit))
@@ -428,7 +427,7 @@ out:
 	if (park)
 		gk_queue_park(w);
 	gk_wake_flush(&wake);
-	if (!park && w && w->displaced && !need_resched())
+	if (beside && !need_resched())
 		displace_now(core, w);
 	return restart;
 }

@@ -316,6 +316,73 @@ TEST(a_group_released_under_a_ready_worker_lets_it_go)
 	EXPECT_TRUE(rig_no_leak()) TH_LOG("refcnt %ld, was %ld", rig_refcnt(), rig_refcnt_start);
 }
 
+/*
+ * The same under workers that sleep in their own GK_IOC_PARK, which holds a reference to the file. A descriptor of many
+ * changes nothing for them.
+ */
+static void parked_once(struct rig_worker *w)
+{
+	enum gk_park how = (uintptr_t)w->arg;
+
+	do {
+		w->ret = rig_park(w, how);
+		atomic_fetch_add(&w->beats, 1);
+	} while (!atomic_load(&w->stop));
+	atomic_store(&w->done, 1);
+	pthread_exit(NULL);
+}
+
+TEST(a_group_released_under_workers_in_their_park_call_lets_them_go)
+{
+	struct rig_worker *s, *h, *more;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	s = rig_spawn(&r, 0, parked_once, (void *)GK_PARK_STANDBY);
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(s, GK_W_STANDBY)));
+	h = rig_spawn(&r, 0, parked_once, (void *)GK_PARK_HELD);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(h, GK_W_HELD)));
+
+	close(dup(r.fd));
+	EXPECT_TRUE(RIG_WAIT(rig_parked(s, GK_W_STANDBY) && rig_parked(h, GK_W_HELD)));
+	EXPECT_EQ(0, atomic_load(&s->beats));
+	EXPECT_EQ(0, atomic_load(&h->beats));
+	rig_push(&r, 0);
+	EXPECT_TRUE(rig_wait_beats(s, 1));
+	rig_drain(&r, 0);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(s, GK_W_STANDBY)));
+	/* One that comes later. */
+	more = rig_spawn(&r, 0, parked_once, (void *)GK_PARK_STANDBY);
+	ASSERT_NE(NULL, more);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(more, GK_W_STANDBY)));
+
+	atomic_store(&s->stop, 1);
+	atomic_store(&h->stop, 1);
+	atomic_store(&more->stop, 1);
+	munmap(r.map, r.s.map_size);
+	close(r.fd);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->done) && atomic_load(&h->done) && atomic_load(&more->done)));
+	EXPECT_TRUE(rig_no_leak()) TH_LOG("refcnt %ld, was %ld", rig_refcnt(), rig_refcnt_start);
+}
+
+TEST(the_first_close_is_the_last)
+{
+	struct rig_worker *s;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	s = rig_spawn(&r, 0, parked_once, (void *)GK_PARK_STANDBY);
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(s, GK_W_STANDBY)));
+	atomic_store(&s->stop, 1);
+	munmap(r.map, r.s.map_size);
+	close(r.fd);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->done)));
+	EXPECT_TRUE(rig_no_leak()) TH_LOG("refcnt %ld, was %ld", rig_refcnt(), rig_refcnt_start);
+}
+
 /* A descriptor alone, or a mapping alone, keeps the group alive. */
 TEST(the_mapping_outlives_the_descriptor)
 {

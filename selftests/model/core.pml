@@ -60,6 +60,7 @@ mtype:park req[N] = NO_PARK;
 bool queued[N], parked[N], repark[N], repark_timer[N], unheld[N], dismissed[N];
 bool used[N];			/* its stint is over */
 bool protect[N];
+bool displaced[N];		/* its turn is over: READY as soon as the CPU switches to another */
 byte ahead[N];			/* while READY: tasks that were queued before it */
 
 /* The threads, the CPU, the rest of the process */
@@ -71,6 +72,12 @@ bool ran[N];			/* FAIR: had the CPU in this round */
 byte cur = NOBODY;
 bool switching;			/* the CPU has switched to cur, whose sched_in is still to come */
 bool manager;			/* the manager was told */
+#ifdef F_CLOSE
+bool in_call[N];		/* parks in its GK_IOC_PARK, with a reference to the file */
+bool closed, closing;		/* the last descriptor is closed; not all who park in their call are awake yet */
+#else
+#define closed	false
+#endif
 bool stopping, stopped, pushing, unholding;
 #ifdef FAIR			/* cur is preempted when it has been in user mode, not on its few steps to a park or an exit */
 bool in_user;
@@ -129,7 +136,7 @@ byte waking[N + 3] = NOBODY;
 inline leave_state(w)
 {
 	if
-	:: st[w] == RUNNING -> running--; used[w] = false; protect[w] = false
+	:: st[w] == RUNNING -> running--; used[w] = false; protect[w] = false; displaced[w] = false
 	:: st[w] == READY -> assert(ready ?? [eval(w)]); ready ?? eval(w); ahead[w] = 0
 	:: st[w] == STANDBY -> nstandby--
 	:: else
@@ -397,6 +404,40 @@ inline retry()
 #endif
 }
 
+/*
+ * turn_over(): the STANDBY that is next is granted beside cur, which goes on until the CPU switches. That it is in user
+ * mode there is not needed.
+ */
+inline turn_over()
+{
+	make_ready(cur);
+	next_worker(AFTER_PARK);
+	if
+	:: running == 0 && !stopping && pick != NOBODY && st[pick] == STANDBY ->
+		make_running(cur);
+		used[cur] = true;
+		displaced[cur] = true;
+		beside = true;
+		grant(AFTER_PARK, NOBODY, FROM_IRQ)
+	:: else -> pick = NOBODY; hit = true
+	fi
+}
+
+/* displaced(), in the sched_out of w, which could go on */
+#ifdef MUTATE_DISPLACED_INSIDE
+#define gives_way(w)	(running > 1 && !stopping)
+#else
+#define gives_way(w)	(running > 1 && !inside(w) && !stopping)
+#endif
+
+inline displaced_out(w)
+{
+	if
+	:: displaced[w] && gives_way(w) -> make_ready(w)
+	:: else -> displaced[w] = false
+	fi
+}
+
 /* core_timer() */
 inline tick()
 {
@@ -412,6 +453,7 @@ inline tick()
 #else
 		:: inside(cur) -> retry()
 		:: !inside(cur) -> make_ready(cur); hit = true
+		:: !inside(cur) && running == 1 && !displaced[cur] && stalled == NOBODY -> turn_over()
 #endif
 		fi
 	:: else
@@ -422,7 +464,16 @@ inline tick()
 	:: else
 	fi;
 	rearm();
-	flush(FROM_IRQ)
+	flush(FROM_IRQ);
+	if
+#ifdef MUTATE_WAS_DISPLACE_NOW	/* what an earlier tick found; it has gone inside since */
+	:: cur != NOBODY && displaced[cur] -> make_ready(cur); queued[cur] = true
+#else
+	:: beside -> make_ready(cur); queued[cur] = true
+#endif
+	:: true				/* need_resched() */
+	fi;
+	beside = false
 }
 
 /* ---- sched.c ---- */
@@ -622,7 +673,8 @@ proctype cpu()
 		next_thread(false);
 		if
 		:: pick == cur -> pick = NOBODY	/* FAIR: a new round */
-		:: else -> switch_to_pick()
+		:: pick != cur && cur != NOBODY -> displaced_out(cur); switch_to_pick()
+		:: pick != cur && cur == NOBODY -> switch_to_pick()
 		fi
 	   }
 	od
@@ -647,7 +699,7 @@ proctype interrupt()
 
 proctype timer()
 {
-	bool hit;
+	bool hit, beside;
 
 	do
 #ifdef FAIR
@@ -768,12 +820,29 @@ inline park_work()
 #define too_late	stopping
 #endif
 
+inline leave_call()
+{
+#ifdef F_CLOSE
+	in_call[id] = false
+#else
+	skip
+#endif
+}
+
 inline park_requested()
 {
 	if
+	:: how == PARK_STANDBY && !too_late -> displace(id)
+	:: else
+	fi;
+	if
 	:: how == PARK_STANDBY && st[id] == RUNNING && too_late -> dismissed[id] = true; how = NO_PARK
-	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late -> displace(id); make_standby(id)
-	:: how == PARK_READY && st[id] == RUNNING -> make_ready(id)
+	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late &&
+	   running == 1 && len(ready) == 0 && stalled == NOBODY && (core_work || gq) -> how = NO_PARK
+	:: how == PARK_STANDBY && st[id] == RUNNING && !too_late &&
+	   !(running == 1 && len(ready) == 0 && stalled == NOBODY && (core_work || gq)) -> make_standby(id)
+	:: how == PARK_READY && st[id] == RUNNING && running == 1 && !core_work -> how = NO_PARK
+	:: how == PARK_READY && st[id] == RUNNING && !(running == 1 && !core_work) -> make_ready(id)
 	:: how == PARK_HELD && st[id] == RUNNING && unheld[id] -> unheld[id] = false; how = NO_PARK
 	:: how == PARK_HELD && st[id] == RUNNING && !unheld[id] -> make_off(id, HELD)
 	:: else -> how = NO_PARK
@@ -948,25 +1017,28 @@ arm:	atomic {
 asks:	atomic {
 		on_cpu;
 		if
-		:: how == PARK_STANDBY ->
-			asked();
-			displace(id);
-			if
-			:: running == 1 && st[id] == RUNNING && len(ready) == 0 && stalled == NOBODY && (core_work || gq) ->
-				how = NO_PARK
-			:: else
-			fi
-		:: how == PARK_READY && running == 1 && !core_work -> how = NO_PARK
-		:: how == PARK_HELD && unheld[id] -> unheld[id] = false; how = NO_PARK
+		:: how == PARK_STANDBY -> asked()
 		:: else
 		fi;
 		if
-		:: how == NO_PARK || (how == PARK_STANDBY && stopping)
-		:: else -> req[id] = how; queued[id] = true
-		fi;
-		how = NO_PARK
+		:: how == PARK_STANDBY && stopping -> how = NO_PARK; goto user
+		:: !(how == PARK_STANDBY && stopping) && (sig[id] != NO_SIGNAL || queued[id] || stopping || closed) ->
+			req[id] = how;
+			queued[id] = true;
+			how = NO_PARK;
+			goto user
+		:: else ->
+#ifdef F_CLOSE
+			in_call[id] = true;
+#endif
+#ifdef F_STOP
+			goto parks
+#else
+			park_requested();
+			goto parks_now
+#endif
+		fi
 	}
-	goto user;
 
 #ifdef F_STOP
 parks:	atomic {
@@ -983,7 +1055,7 @@ parks_now:
 	atomic {
 		on_cpu;
 		if
-		:: st[id] == RUNNING || st[id] == BLOCKED -> goto user
+		:: st[id] == RUNNING || st[id] == BLOCKED -> leave_call(); goto user
 		:: else -> parked[id] = true
 		fi;
 #ifdef MUTATE_CHECK_FIRST
@@ -1022,6 +1094,12 @@ sleep:	if
 		:: else
 		fi;
 #endif
+#if defined(F_CLOSE) && !defined(MUTATE_SLEEP_IN_CALL)
+		if
+		:: in_call[id] && closed -> goto awake
+		:: else
+		fi;
+#endif
 		schedule();
 #ifndef MUTATE_CHECK_FIRST
 		task[id] = TASK_INTERRUPTIBLE;
@@ -1042,8 +1120,12 @@ awake:	atomic {
 #else
 		:: st[id] == READY || (st[id] == STOPPED && !signalled) -> queued[id] = true
 #endif
+#ifdef F_CLOSE
+		:: in_call[id] && closed && st[id] != RUNNING && st[id] != BLOCKED -> queued[id] = true
+#endif
 		:: else
 		fi;
+		leave_call();
 		signalled = false
 	}
 	goto user;
@@ -1214,6 +1296,29 @@ proctype stop()
 	stopped = true
 }
 
+#ifdef F_CLOSE
+/* gk_group_close() */
+proctype closer()
+{
+	atomic { closed = true; closing = true }
+#ifndef MUTATE_CLOSE_NO_WAKE
+	atomic {
+		if
+		:: parked[0] && task[0] == TASK_INTERRUPTIBLE -> wake(0)
+		:: else
+		fi
+	}
+	atomic {
+		if
+		:: parked[1] && task[1] == TASK_INTERRUPTIBLE -> wake(1)
+		:: else
+		fi
+	}
+#endif
+	closing = false
+}
+
+#endif
 /* The thread that makes workers. */
 proctype maker()
 {
@@ -1268,6 +1373,9 @@ init {
 #ifdef F_STOP
 		run stop();
 #endif
+#ifdef F_CLOSE
+		run closer();
+#endif
 #ifdef F_MANAGER
 		run maker();
 #endif
@@ -1307,6 +1415,16 @@ init {
 /* Nobody waits for the work of a stopped group. */
 #define let_go		(!stopped || nstandby == 0)
 
+/* Whose turn is over and who goes on is RUNNING. */
+#define goes_on(w)	(!displaced[w] || st[w] == RUNNING)
+
+/* Nobody sleeps with a reference to a file that is closed. */
+#ifdef F_CLOSE
+#define lets_file_go(w)	(!closed || closing || !in_call[w] || onrq[w])
+#else
+#define lets_file_go(w)	true
+#endif
+
 #ifdef P_INVARIANT
 never {
 	do
@@ -1316,6 +1434,8 @@ never {
 	:: !served -> assert(served)
 	:: !all(holder_goes_on) -> assert(all(holder_goes_on))
 	:: !let_go -> assert(let_go)
+	:: !all(goes_on) -> assert(all(goes_on))
+	:: !all(lets_file_go) -> assert(all(lets_file_go))
 	:: else
 	od
 }
