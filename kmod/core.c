@@ -304,7 +304,8 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
  */
 static bool rearm(struct gk_core *core, u64 len)
 {
-	u64 want = READ_ONCE(core->page->deadline), now, end;
+	/* A user's number, and hrtimer_set_expires() takes any: what is negative as a time would be for the past. */
+	u64 want = min_t(u64, READ_ONCE(core->page->deadline), KTIME_MAX), now, end;
 
 	lockdep_assert_held(&core->lock);
 	if (READ_ONCE(core->group->dead) || READ_ONCE(core->group->stopping))
