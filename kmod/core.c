@@ -350,27 +350,28 @@ void gk_preempt(struct gk_core *core, struct gk_worker *w)
 }
 
 /*
- * The turn of @w, which the timer has hit, is over: another one is granted. A STANDBY is granted beside it where @w is in
- * user mode: the scheduler is about to switch to it, and makes @w READY as it does. So @w neither sleeps nor takes a
- * detour on its way back, if the other parks soon. Returns true if @w must park.
+ * The turn of @w, which the timer has hit, is over: the next one is granted, @w itself where there is nobody else. A
+ * STANDBY is granted beside it where @w is in user mode: the scheduler is about to switch to it, and makes @w READY as it
+ * does. So @w neither sleeps nor takes a detour on its way back, if the other parks soon. Returns true if @w must park.
  */
 static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake *wake)
 {
 	struct pt_regs *regs = get_irq_regs();
 	struct gk_worker *next;
+	bool beside;
 
-	if (core->running == 1 && !w->displaced && regs && user_mode(regs) && !READ_ONCE(core->group->dead)) {
-		next = next_worker(core, GK_AFTER_PARK, w);
-		if (next != w && next->state == GK_W_STANDBY) {
-			grant(core, next, GK_AFTER_PARK, NULL, wake);
-			w->displaced = true;
-			return false;
-		}
+	if (core->running > 1 || READ_ONCE(core->group->dead)) {
+		gk_preempt(core, w);
+		return true;
 	}
-	gk_preempt(core, w);
-	gk_core_settle(core, GK_AFTER_PARK, NULL, wake);
-	/* Where there is nobody else it has got itself back. */
-	return w->state == GK_W_READY;
+	/* It decides whose turn it is, once. */
+	next = next_worker(core, GK_AFTER_PARK, w);
+	beside = next->state == GK_W_STANDBY && !w->displaced && regs && user_mode(regs);
+	if (!beside)
+		gk_preempt(core, w);
+	grant(core, next, GK_AFTER_PARK, NULL, wake);
+	w->displaced = beside;
+	return next != w && !beside;
 }
 
 /* The scheduler lets @w, displaced, go on: then it must park as it returns. */
@@ -411,7 +412,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			beside = w->displaced;
 		}
 	}
-	if (rearm(core, limit))
+	if (rearm(core, beside ? limit : turn(core)))
 		restart = HRTIMER_RESTART;
 	if (restart == HRTIMER_NORESTART)
 		goto out;

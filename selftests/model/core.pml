@@ -419,6 +419,9 @@ inline turn_over()
 		displaced[cur] = true;
 		beside = true;
 		grant(AFTER_PARK, NOBODY, FROM_IRQ)
+	:: running == 0 && !stopping && pick != NOBODY ->
+		grant(AFTER_PARK, NOBODY, FROM_IRQ);
+		hit = true
 	:: else -> pick = NOBODY; hit = true
 	fi
 }
