@@ -296,11 +296,11 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 }
 
 /*
- * Sets core->armed to when the timer is to fire for what @core has to expect, if it is not armed for that or earlier, and
- * returns true if the caller is to start it; @len is the turn that the core's worker has. Never for the past, which would
- * repeat for ever: a deadline that has passed is work, which ends a turn, or is looked at again a moment later if there
- * is somebody to grant; where there is nobody, whoever next parks, enters or wakes finds it. The timer must fire on the
- * core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
+ * Sets core->armed to when the timer is to fire for what @core has to expect, if it is not armed for that or earlier,
+ * and returns true if the caller is to start it; @len is the turn that the core's worker has. Never for the past, which
+ * would repeat for ever: a deadline that has passed is work, which ends a turn, or is looked at again a moment later if
+ * there is somebody to grant; where there is nobody, whoever next parks, enters or wakes finds it. The timer must fire
+ * on the core's CPU, where the worker to preempt runs; from another CPU an interrupt has it armed there.
  */
 static bool rearm(struct gk_core *core, u64 len)
 {
@@ -350,9 +350,13 @@ void gk_preempt(struct gk_core *core, struct gk_worker *w)
 }
 
 /*
- * The turn of @w, which the timer has hit, is over: the next one is granted, @w itself where there is nobody else. A
- * STANDBY is granted beside it where @w is in user mode: the scheduler is about to switch to it, and makes @w READY as it
- * does. So @w neither sleeps nor takes a detour on its way back, if the other parks soon. Returns true if @w must park.
+ * The turn of @w, which the timer has hit, is over: the next one is granted, @w itself where there is nobody else.
+ *
+ * A STANDBY is granted beside @w where @w is in user mode: the scheduler is about to switch to it, and as it does @w
+ * becomes READY (sched.c). So @w neither sleeps nor takes a detour on its way back, if the other parks soon. Where the
+ * scheduler lets @w go on all the same it is RUNNING, and counted; at the next tick its turn is over again.
+ *
+ * Returns true if @w must park.
  */
 static bool turn_over(struct gk_core *core, struct gk_worker *w, struct gk_wake *wake)
 {

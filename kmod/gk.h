@@ -27,11 +27,11 @@
  *   parked       it sleeps, or is about to sleep or has just slept, in park_sleep(), which sets and clears it. A READY
  *                worker that is not parked was displaced or preempted and still runs kernel code, or waits on the run
  *                queue.
- *   request      what it asked for; GK_IOC_PARK sets it, park_work() takes it.
+ *   request      what it asked for, where it did not park in its call; GK_IOC_PARK sets it, park_work() takes it.
  *   repark       a signal cut its park short: park_interrupted() sets it to 2, each tick of its timer in user mode
  *                takes 1 off, at 0 it parks again: by then its handler has run a tick. The next park clears it.
- *   displaced    RUNNING, but its turn is over and a STANDBY that was granted runs beside it as soon as the scheduler has
- *                switched: core_timer() sets it, and its sched_out makes it READY, if it has not begun another stint.
+ *   displaced    RUNNING, but its turn is over and a STANDBY was granted beside it, to which the scheduler is about to
+ *                switch: core_timer() sets it, and its sched_out makes it READY, if it has begun nothing else since.
  *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
  *   dismissed    the stopped group lets it go, as it has no task; never cleared.
  *   moving       GK_IOC_PULL has it: READY, on no list.
@@ -163,7 +163,7 @@ static inline bool gk_must_stop(struct gk_worker *w)
 	       !READ_ONCE(w->page->taskless);
 }
 
-extern struct preempt_ops gk_preempt_ops;
+extern struct preempt_ops gk_preempt_ops;	/* sched.c */
 
 /* The worker that @p is, if any. @p is current, or cannot run as long as the caller holds its rq lock. */
 static inline struct gk_worker *gk_worker_of(struct task_struct *p)
@@ -176,7 +176,8 @@ static inline struct gk_worker *gk_worker_of(struct task_struct *p)
 	return NULL;
 }
 
-static inline struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags) __acquires(w->core->lock)
+static inline struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long *flags)
+	__acquires(w->core->lock)
 {
 	struct gk_core *core;
 
@@ -221,8 +222,8 @@ static inline bool gk_net_waits(struct gk_group *g)
 /* Kinds a to d of gk.h. */
 static inline bool gk_core_work(struct gk_core *core)
 {
-	return core->nready || gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len) || gk_deadline_passed(core) ||
-	       gk_net_waits(core->group);
+	return core->nready || gk_queue_waits(core) || READ_ONCE(core->group->page->gq_len) ||
+	       gk_deadline_passed(core) || gk_net_waits(core->group);
 }
 
 static inline bool gk_core_urgent(struct gk_core *core)
@@ -244,7 +245,7 @@ static inline bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 
 /* Wake-ups collected under a core lock, done after it. */
 struct gk_wake {
-	struct task_struct *task;	/* kept alive by RCU: flush in the same read-side section */
+	struct task_struct *task;	/* kept alive by RCU: flush in one read section with the lock */
 	struct gk_group *manager;	/* whose manager is to be told */
 };
 

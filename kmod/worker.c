@@ -2,10 +2,10 @@
 /*
  * worker.c - a thread becomes a worker, parks, and leaves.
  *
- * A worker parks where it holds no lock of the kernel and owes it nothing more: in park_work(), a task_work callback that
- * runs when the thread is about to return to user mode, all of its system call or fault done; or, which is shorter, in
- * its own GK_IOC_PARK, which holds nothing but a reference to our file. That one would keep the group alive after its
- * last descriptor: so the first close ends the short way, see gk_flush().
+ * A worker parks where it holds no lock of the kernel and owes it nothing more: in park_work(), a task_work callback
+ * that runs when the thread is about to return to user mode, all of its system call or fault done; or, which is
+ * shorter, in its own GK_IOC_PARK, which holds nothing but a reference to our file. That one would keep the group
+ * alive after its last descriptor: so the first close ends the short way, see gk_group_close().
  */
 #include <linux/freezer.h>
 #include <linux/module.h>

@@ -733,7 +733,6 @@ int main(int argc, char **argv)
 	split(block_and_grant, &first, "sched/sched_switch", "sched_switch", "  the switch to the STANDBY", true);
 	puts("split: grant, from the call of PARK_STANDBY to");
 	split(block_and_grant, &second, "raw_syscalls/sys_enter", "NR 16 ", "  the kernel's entry", false);
-	split(block_and_grant, &second, "raw_syscalls/sys_exit", "NR 16 ", "  sys_exit, the park's task_work is next", false);
 	split(block_and_grant, &second, "sched/sched_waking", "sched_waking", "  the READY worker is being woken", false);
 	split(block_and_grant, &second, "sched/sched_switch", "sched_switch", "  the switch to it", true);
 	puts("split: preempt and resume, from the hog's last instruction to");
