@@ -46,8 +46,9 @@
  *   While work of kind a-d waits for a core and one of its workers runs, or more than one runs, a timer is armed. A
  *   worker that has used a slice of CPU time since `switches` of its page last changed (only a grain where `urgent` is
  *   set, a READY worker was woken, the deadline has passed or the epoll file is ready) is made READY at the tick, or as
- *   the CPU switches to the STANDBY granted then, and the next worker is granted. If it is in the kernel at that time it
- *   goes on there, and parks before it returns to user mode. A worker that holds the core word is left to finish first.
+ *   the CPU switches to the STANDBY granted then, and the next worker is granted. If it is in the kernel at that time
+ *   it goes on there, and parks before it returns to user mode. A worker that holds the core word is left to finish
+ *   first.
  *
  *   A worker that parks as STANDBY while others run on its core, and tasks are queued, takes their place if it may:
  *   each other worker that is not protected becomes READY where it stands. A worker granted in the queue's despite is
