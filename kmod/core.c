@@ -295,6 +295,12 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 	}
 }
 
+static void publish_armed(struct gk_core *core)
+{
+	WRITE_ONCE(core->page->armed, core->armed);
+	WRITE_ONCE(core->page->turn, core->armed && core->armed_turn != U64_MAX);
+}
+
 /*
  * Sets core->armed to when the timer is to fire for what @core has to expect, if it is not armed for that or earlier,
  * and returns true if the caller is to start it; @len is the turn that the core's worker has. Never for the past, which
@@ -325,14 +331,20 @@ static bool rearm(struct gk_core *core, u64 len)
 	} else {
 		len = U64_MAX;
 	}
-	if (!want || (core->armed && core->armed <= want))
+	if (!want)
 		return false;
+	if (core->armed && core->armed <= want) {
+		/* For a deadline, which comes first, and now for the end of a turn as well. */
+		core->armed_turn = min(core->armed_turn, len);
+		publish_armed(core);
+		return false;
+	}
 	if (raw_smp_processor_id() != core->cpu &&
 	    smp_call_function_single_async(core->cpu, &core->csd) != -ENXIO)
 		return false;
 	core->armed = want;
 	core->armed_turn = len;
-	WRITE_ONCE(core->page->armed, want);
+	publish_armed(core);
 	return true;
 }
 
@@ -428,7 +440,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 		hrtimer_set_expires(timer, ns_to_ktime(core->armed));
 	}
 out:
-	WRITE_ONCE(core->page->armed, core->armed);
+	publish_armed(core);
 	raw_spin_unlock(&core->lock);
 	if (park)
 		gk_queue_park(w);

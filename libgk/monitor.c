@@ -735,7 +735,7 @@ static int monitor_start(struct runtime *rt)
 		rt->cores[i].backend = &m->cores[i];
 		rt->cores[i].page->cpu = rt->cores[i].cpu;
 		/* Never 0: nobody needs to arm anything. */
-		rt->cores[i].page->armed = 1;
+		rt->cores[i].page->armed = rt->cores[i].page->turn = 1;
 		pthread_mutex_init(&m->cores[i].lock, NULL);
 		list_init(&m->cores[i].running);
 		list_init(&m->cores[i].ready);

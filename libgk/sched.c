@@ -366,7 +366,7 @@ void ready(struct worker *w, struct gk_task *t, bool woken)
 	store(&core->page->q_next, 1);
 	if (old)
 		push_slow(w, old);
-	else if (!load(&core->page->armed))
+	else if (!load(&core->page->turn))
 		w->todo |= TODO_ARM;
 }
 

@@ -92,7 +92,7 @@ static always_inline void queued_more(struct worker *w)
 {
 	struct core *core = w->core;
 
-	if (!load(&w->cp->armed))
+	if (!load(&w->cp->turn))
 		w->todo |= TODO_ARM;
 	if (!core->alone) {
 		fence();	/* pairs with the one between idle[] and the look at the rings in the backend */

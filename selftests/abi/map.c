@@ -51,6 +51,7 @@ AT(gk_core_page, ready_pos, 4);
 AT(gk_core_page, running, 8);
 AT(gk_core_page, nready, 12);
 AT(gk_core_page, nstandby, 16);
+AT(gk_core_page, turn, 20);
 AT(gk_core_page, armed, 24);
 AT(gk_core_page, word, 64);
 AT(gk_core_page, q_next, 68);

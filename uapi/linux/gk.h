@@ -59,8 +59,8 @@
  *     that can block. Tasks that another core may take must be visible in q_head/q_tail before a full fence and a look
  *     at idle[]; the module sets a bit of idle[] before a full fence and a look at (e): one of the two sees the other.
  *     Who finds a bit set calls GK_IOC_WAKE.
- *   - Who makes work for a core on which somebody runs, and finds `armed` 0 or later than the new deadline, calls
- *     GK_IOC_ARM. That is at most one call a slice.
+ *   - Who makes work for a core on which somebody runs, and finds `turn` 0, or makes a deadline, and finds `armed` 0 or
+ *     later than that, calls GK_IOC_ARM. That is at most one call a slice, and one a deadline.
  *   - `word` holds the id + 1 of the worker that is changing the core's queue, or 0. Bit 31 is the library's. It must
  *     be given up before anything that can block. If its holder blocks all the same, no worker of that core is granted
  *     until it is back, and `stalls` counts it.
@@ -206,7 +206,7 @@ struct gk_core_page {
 	__u32 running;			/* this and the next may be read as one __u64 */
 	__u32 nready;
 	__u32 nstandby;
-	__u32 pad0;
+	__u32 turn;			/* not 0: the timer is armed to end a turn, and not for the deadline alone */
 	__u64 armed;			/* when the timer will fire; 0: it is not armed */
 	__u64 pad1[4];
 	/* written by the library: the core's own workers */
