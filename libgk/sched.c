@@ -34,6 +34,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
+#define PULLS		8	/* tries, a millisecond apart */
 #define STEPPED		16	/* sequences interrupted in a row */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
@@ -537,17 +538,32 @@ static struct core *search(struct worker *w)
 	return found;
 }
 
-/* A task that was preempted when it had its worker, mounted on it, waits on a core: have its worker come here. */
-static bool pull(struct worker *w)
+/*
+ * A task that was preempted when it had its worker, mounted on it, waits on a core: have its worker come here. One that
+ * has just been preempted cannot be moved before it has parked, for which it needs a little of its CPU's time: we look
+ * again, as long as nobody else runs here.
+ */
+static void pull(struct worker *w)
 {
 	struct runtime *rt = w->rt;
-	unsigned int i;
+	unsigned int i, tries;
+	bool any = true;
 
-	for (i = 0; i < rt->ncores; i++)
-		if (&rt->cores[i] != w->core && load(&rt->cores[i].page->nready) && load(&rt->cores[i].page->running) &&
-		    rt->be->pull(w, i) > 0)
-			return true;
-	return false;
+	for (tries = 0; any && tries < PULLS && load(&w->cp->running) == 1; tries++) {
+		if (tries)
+			usleep(1000);
+		any = false;
+		for (i = 0; i < rt->ncores; i++) {
+			if (&rt->cores[i] == w->core || !load(&rt->cores[i].page->nready) ||
+			    !load(&rt->cores[i].page->running))
+				continue;
+			if (rt->be->pull(w, i) > 0) {
+				store(&rt->futile, 0);
+				return;
+			}
+			any = true;
+		}
+	}
 }
 
 /*
@@ -787,8 +803,7 @@ void worker_loop(struct worker *w)
 				}
 				continue;
 			}
-			if (pull(w))
-				store(&w->rt->futile, 0);
+			pull(w);
 		}
 		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0 || !enter_loop(w))
 			return;
