@@ -88,12 +88,15 @@ GK_TEST(read_of_a_pipe, 1)
 }
 
 static int sleeper[N];
+static atomic_bool released;
 
 static void sleeps_in_the_kernel(void *arg)
 {
 	sleeper[(long)arg] = syscall(SYS_gettid);
 	atomic_fetch_add(&inside, 1);
-	sleep(60);
+	/* Without the module a preemption may end it, too. */
+	while (!released)
+		sleep(60);
 	finished();
 }
 
@@ -108,6 +111,7 @@ static void wakes_them(void)
 	int i;
 
 	sigaction(SIGUSR1, &sa, NULL);
+	released = true;
 	do {
 		for (i = 0; i < N; i++)
 			syscall(SYS_tgkill, getpid(), sleeper[i], SIGUSR1);
@@ -231,8 +235,13 @@ static void polls(void *arg)
 {
 	struct pollfd p = { .fd = fds[0], .events = POLLIN };
 
+	int n;
+
 	atomic_fetch_add(&inside, 1);
-	CHECK_EQ(1, poll(&p, 1, -1));
+	do
+		n = poll(&p, 1, -1);
+	while (n < 0 && errno == EINTR);
+	CHECK_EQ(1, n);
 	finished();
 }
 
