@@ -10,7 +10,8 @@
  *     buffers are read before enter() and written after leave().
  *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on
  *     other cores, and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
- *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it.
+ *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it, and a
+ *     mutex's in that of a condition.
  *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever
  *     runs next on this worker (finish()), when the task's context is complete. Only then can another core find it.
  *   - What a task waits for, its deadline and gk_cancel() may end the wait at the same time. Whoever changes
@@ -138,7 +139,13 @@ enum why {
 	WHY_CHAN_RECV,
 	WHY_NULL_CHAN,
 	WHY_MUTEX,
+	WHY_RWLOCK_READ,
+	WHY_RWLOCK_WRITE,
+	WHY_COND,
 	WHY_WG,
+	WHY_ONCE,
+	WHY_SEM,
+	WHY_BARRIER,
 };
 
 /* A task on an object's list. */

@@ -207,8 +207,14 @@ gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg);
 /* 1 if it will not fire any more because of this call, 0 if it has fired. Frees the timer either way. */
 int gk_timer_stop(gk_timer *timer);
 
-/* ---- Synchronisation. Zeroed memory is an unlocked mutex and a wait group of 0 ----------------------------------- */
+/* ---- Synchronisation --------------------------------------------------------------------------------------------- */
 
+/*
+ * Between tasks; none of them knows threads. Zeroed memory is a mutex, rwlock, condition, wait group or once as good as
+ * new, and a semaphore of no units; nothing has to be destroyed. An object may be freed when no call that uses it is
+ * under way, but for this: who got its turn by another's call may free it before that call has come back.
+ * What is below is for libgk alone.
+ */
 struct gk_queue {
 	void *first;
 	void *last;
@@ -220,27 +226,161 @@ struct gk_waiters {
 	struct gk_queue queue;
 };
 
-/* A mutex between tasks. Fair: handed to the one that has waited longest if it has waited 1 ms, as Go's. */
+#define GK_WAITERS_INIT { 0, 0, { NULL, NULL } }
+
+/*
+ * A mutex. Who finds it free gets it, even if others wait; but one that has waited for 1 ms gets it as its holder
+ * unlocks, and those who wait come in the order in which they came. Semantics: Go's sync.Mutex, but that it has an
+ * owner: the task that locked it.
+ */
 typedef struct gk_mutex {
 	gk_task *owner;
 	struct gk_waiters waiters;
 } gk_mutex;
 
-int gk_mutex_lock(gk_mutex *m);		/* 0; -EDEADLK if the task holds it */
-int gk_mutex_lock_until(gk_mutex *m, uint64_t deadline);
+#define GK_MUTEX_INIT { NULL, GK_WAITERS_INIT }
+
+int gk_mutex_lock(gk_mutex *m);		/* 0; -EDEADLK if the task holds it; -ECANCELED */
+int gk_mutex_lock_until(gk_mutex *m, uint64_t deadline);	/* the same, and -ETIMEDOUT */
 int gk_mutex_trylock(gk_mutex *m);	/* 0; -EBUSY if anybody holds it */
 int gk_mutex_unlock(gk_mutex *m);	/* 0; -EPERM if the task does not hold it */
 
+/*
+ * Held by any number of readers, or by one writer. A writer that waits keeps new readers out, so a task must not
+ * read-lock it twice; when a writer unlocks, all readers that wait get in before the next writer. Writers among each
+ * other are served as by a mutex. Semantics: Go's sync.RWMutex, but that a writer is the owner.
+ */
+typedef struct gk_rwlock {
+	uintptr_t word;
+	struct gk_waiters waiters;
+	struct gk_queue writers;
+} gk_rwlock;
+
+#define GK_RWLOCK_INIT { 0, GK_WAITERS_INIT, { NULL, NULL } }
+
+/* 0; -EDEADLK if the task holds it as writer; -ECANCELED, -ETIMEDOUT. */
+int gk_rwlock_rdlock(gk_rwlock *rw);
+int gk_rwlock_rdlock_until(gk_rwlock *rw, uint64_t deadline);
+int gk_rwlock_wrlock(gk_rwlock *rw);
+int gk_rwlock_wrlock_until(gk_rwlock *rw, uint64_t deadline);
+
+/* 0; -EBUSY if it would have to wait. */
+int gk_rwlock_tryrdlock(gk_rwlock *rw);
+int gk_rwlock_trywrlock(gk_rwlock *rw);
+
+/* 0; -EPERM if there is no reader. Which task unlocks is not checked. */
+int gk_rwlock_rdunlock(gk_rwlock *rw);
+
+/* 0; -EPERM if the task is not the writer. */
+int gk_rwlock_wrunlock(gk_rwlock *rw);
+
+/* A condition: tasks wait on it until another one tells them to look again. Semantics: Go's sync.Cond. */
+typedef struct gk_cond {
+	struct gk_waiters waiters;
+} gk_cond;
+
+#define GK_COND_INIT { GK_WAITERS_INIT }
+
+/*
+ * Unlocks the mutex, waits for a signal and locks it again. 0 only after a signal or broadcast that came later than the
+ * unlock: it does not wake without. -ETIMEDOUT, -ECANCELED: it got none (none is lost on it). -EPERM if the task does
+ * not hold the mutex. Whatever it returns, the task holds it then if it did before; the deadline and gk_cancel() do not
+ * shorten the wait for that. As time passes between signal and lock, look at what was waited for again.
+ */
+int gk_cond_wait(gk_cond *c, gk_mutex *m);
+int gk_cond_wait_until(gk_cond *c, gk_mutex *m, uint64_t deadline);
+
+/* Wakes the one that has waited longest / all who wait. The mutex may be held or not. 0. */
+int gk_cond_signal(gk_cond *c);
+int gk_cond_broadcast(gk_cond *c);
+
 /* Waits for a number of things to be done. Semantics: Go's sync.WaitGroup. */
 typedef struct gk_wg {
-	int64_t count;
+	int64_t word;
 	struct gk_waiters waiters;
 } gk_wg;
 
-int gk_wg_add(gk_wg *wg, int64_t n);	/* 0; -EINVAL if the count would become negative, nothing is done then */
+#define GK_WG_INIT(count) { (int64_t)(count) * 2, GK_WAITERS_INIT }
+
+/* Adds n to the count. 0; -EINVAL, and nothing done, if it would be negative or above 2^62 - 1. */
+int gk_wg_add(gk_wg *wg, int64_t n);
 int gk_wg_done(gk_wg *wg);		/* gk_wg_add(wg, -1) */
-int gk_wg_wait(gk_wg *wg);		/* until the count is 0; 0 */
+
+/*
+ * Waits until the count is 0. 0; -EBUSY: it was 0, but is not any more: the group was used again before all who waited
+ * for the last use had come back, where Go panics. -ECANCELED, -ETIMEDOUT.
+ */
+int gk_wg_wait(gk_wg *wg);
 int gk_wg_wait_until(gk_wg *wg, uint64_t deadline);
+
+/* Something that is done once. */
+typedef struct gk_once {
+	gk_task *task;
+	struct gk_waiters waiters;
+} gk_once;
+
+#define GK_ONCE_INIT { NULL, GK_WAITERS_INIT }
+
+/*
+ * The first call calls fn(arg), on its own stack; the others wait until that has returned, and do nothing. 0: it has.
+ * -EDEADLK: called by fn itself. -ECANCELED, -ETIMEDOUT: of those who wait only. fn must return: an exception or
+ * gk_exit() leaves the others waiting. Semantics: Go's sync.Once.
+ */
+int gk_once_do(gk_once *once, void (*fn)(void *arg), void *arg);
+int gk_once_do_until(gk_once *once, void (*fn)(void *arg), void *arg, uint64_t deadline);
+
+/*
+ * A number of units that are taken and given back. First come, first served: while one waits for many, those who want
+ * few wait behind it. Made by gk_sem_init() or GK_SEM_INIT(size): all `size` units are there, and more are never given
+ * back. Size 0, or zeroed memory: no units at first, and no limit. Semantics: Go's golang.org/x/sync/semaphore.
+ */
+typedef struct gk_sem {
+	int64_t word;
+	int64_t size;
+	struct gk_waiters waiters;
+} gk_sem;
+
+#define GK_SEM_INIT(size) { (int64_t)(size) * 2, (size), GK_WAITERS_INIT }
+
+int gk_sem_init(gk_sem *s, int64_t size);	/* 0; -EINVAL for less than 0 or more than 2^62 - 1. Anywhere. */
+
+/*
+ * Takes n units, 0 or more; 0 does nothing. 0; -EINVAL if n is negative, or more than there can ever be.
+ * -ECANCELED, -ETIMEDOUT; no units are taken then.
+ */
+int gk_sem_acquire(gk_sem *s, int64_t n);
+int gk_sem_acquire_until(gk_sem *s, int64_t n, uint64_t deadline);
+int gk_sem_try_acquire(gk_sem *s, int64_t n);	/* the same; -EAGAIN if it would have to wait */
+
+/* Gives n units back, taken by whomever. 0; -EINVAL, and nothing done, if n is negative or too many would be there. */
+int gk_sem_release(gk_sem *s, int64_t n);
+
+/*
+ * Where tasks wait until so many of them have come; then it is as new. Made by gk_barrier_init() or
+ * GK_BARRIER_INIT(parties). Semantics: Java's CyclicBarrier.
+ */
+typedef struct gk_barrier {
+	uint32_t parties;
+	uint32_t arrived;
+	uint32_t broken;
+	uint32_t pad;
+	struct gk_waiters waiters;
+} gk_barrier;
+
+#define GK_BARRIER_INIT(parties) { (parties), 0, 0, 0, GK_WAITERS_INIT }
+
+int gk_barrier_init(gk_barrier *b, unsigned int parties);	/* 0; -EINVAL for 0. Anywhere. */
+
+/*
+ * Waits until all have come: 1 for the last of them, 0 for the others. One that gives up, with -ECANCELED or
+ * -ETIMEDOUT, breaks the barrier, as those who are there would wait in vain: they get -EPIPE, and so does every call
+ * until gk_barrier_reset(). -EINVAL for zeroed memory.
+ */
+int gk_barrier_wait(gk_barrier *b);
+int gk_barrier_wait_until(gk_barrier *b, uint64_t deadline);
+
+/* As new; those who wait get -EPIPE. 0. */
+int gk_barrier_reset(gk_barrier *b);
 
 /* ---- Statistics -------------------------------------------------------------------------------------------------- */
 

@@ -54,7 +54,7 @@ GK_TEST(gk_run_of_a_second_thread_is_ebusy, 2)
 }
 
 static gk_mutex a_mutex;
-static gk_wg a_wg = { .count = 1 };
+static gk_wg a_wg = GK_WG_INIT(1);
 static gk_chan *a_chan;
 
 static void a_task(void *arg)

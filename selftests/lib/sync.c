@@ -65,9 +65,11 @@ GK_TEST(misuse_has_defined_errors, 2)
 	CHECK_EQ(-EINVAL, gk_wg_add(&wg, -1));
 	CHECK_EQ(-EINVAL, gk_wg_done(&wg));
 	CHECK_EQ(0, gk_wg_wait(&wg));
-	CHECK_EQ(0, gk_wg_add(&wg, INT64_MAX));
+	CHECK_EQ(0, gk_wg_add(&wg, INT64_MAX / 2));
 	CHECK_EQ(-EINVAL, gk_wg_add(&wg, 1));
-	CHECK_EQ(0, gk_wg_add(&wg, -INT64_MAX));
+	CHECK_EQ(0, gk_wg_add(&wg, -(INT64_MAX / 2)));
+	CHECK_EQ(-EINVAL, gk_wg_add(&wg, INT64_MIN));
+	CHECK_EQ(-EINVAL, gk_wg_add(&wg, INT64_MAX));
 	CHECK_EQ(0, gk_wg_wait(&wg));
 	return 0;
 }
