@@ -5,7 +5,12 @@
 static gk_chan *full, *empty;
 static gk_mutex held;
 static gk_wg wg;
-static gk_task *sleeper;
+static gk_rwlock read_held, written;
+static gk_mutex with_cond;
+static gk_cond cond;
+static gk_once begun;
+static gk_sem sem = GK_SEM_INIT(1);
+static gk_task *sleeper, *doer;
 
 static void sleeps_for_long(void *arg)
 {
@@ -47,7 +52,54 @@ static int waits(uint64_t deadline)
 	return gk_wg_wait_until(&wg, deadline);
 }
 
-static int (*const calls[])(uint64_t) = { join, sends, receives, receives_from_null, locks, waits };
+static int reads(uint64_t deadline)
+{
+	return gk_rwlock_rdlock_until(&written, deadline);
+}
+
+static int writes(uint64_t deadline)
+{
+	return gk_rwlock_wrlock_until(&read_held, deadline);
+}
+
+static int waits_for_a_signal(uint64_t deadline)
+{
+	int err;
+
+	gk_cancel_mask();
+	CHECK_EQ(0, gk_mutex_lock(&with_cond));
+	gk_cancel_unmask();
+	err = gk_cond_wait_until(&cond, &with_cond, deadline);
+	CHECK_EQ(0, gk_mutex_unlock(&with_cond));
+	return err;
+}
+
+static int waits_for_what_is_begun(uint64_t deadline)
+{
+	return gk_once_do_until(&begun, sleeps_for_long, NULL, deadline);
+}
+
+static int acquires(uint64_t deadline)
+{
+	return gk_sem_acquire_until(&sem, 1, deadline);
+}
+
+static int waits_at_a_barrier(uint64_t deadline)
+{
+	gk_barrier b = GK_BARRIER_INIT(2);
+
+	return gk_barrier_wait_until(&b, deadline);
+}
+
+static void begins(void *arg)
+{
+	gk_once_do(&begun, sleeps_for_long, NULL);
+}
+
+static int (*const calls[])(uint64_t) = {
+	join, sends, receives, receives_from_null, locks, waits, reads, writes, waits_for_a_signal,
+	waits_for_what_is_begun, acquires, waits_at_a_barrier,
+};
 
 #define CALLS ((long)(sizeof(calls) / sizeof(calls[0])))
 
@@ -61,6 +113,12 @@ static void set_up(void)
 	gk_mutex_lock(&held);
 	gk_wg_add(&wg, 1);
 	gk_spawn(&sleeper, NULL, sleeps_for_long, NULL);
+	CHECK_EQ(0, gk_rwlock_rdlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_wrlock(&written));
+	CHECK_EQ(0, gk_sem_acquire(&sem, 1));
+	memset(&begun, 0, sizeof(begun));
+	gk_spawn(&doer, NULL, begins, NULL);
+	CHECK(WAIT_FOR(begun.task, 20000));
 }
 
 /* Nobody is left on a list: all that was waited for still works. */
@@ -77,6 +135,21 @@ static void all_work(void)
 	CHECK_EQ(0, gk_mutex_unlock(&held));
 	CHECK_EQ(0, gk_wg_done(&wg));
 	CHECK_EQ(0, gk_wg_wait(&wg));
+	CHECK_EQ(0, gk_rwlock_rdlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_rdunlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_rdunlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_wrlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_wrunlock(&read_held));
+	CHECK_EQ(0, gk_rwlock_wrunlock(&written));
+	CHECK_EQ(0, gk_rwlock_rdlock(&written));
+	CHECK_EQ(0, gk_rwlock_rdunlock(&written));
+	CHECK_EQ(0, gk_cond_signal(&cond));
+	CHECK_EQ(0, gk_sem_release(&sem, 1));
+	CHECK_EQ(0, gk_sem_acquire(&sem, 1));
+	CHECK_EQ(0, gk_sem_release(&sem, 1));
+	CHECK_EQ(0, gk_cancel(doer));
+	CHECK_EQ(0, gk_join(doer));
+	CHECK_EQ(0, gk_once_do(&begun, sleeps_for_long, NULL));
 	CHECK_EQ(0, gk_cancel(sleeper));
 	CHECK_EQ(0, gk_join(sleeper));
 	CHECK_EQ(0, gk_chan_free(full));

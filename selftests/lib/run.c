@@ -55,6 +55,11 @@ GK_TEST(gk_run_of_a_second_thread_is_ebusy, 2)
 
 static gk_mutex a_mutex;
 static gk_wg a_wg = GK_WG_INIT(1);
+static gk_rwlock an_rwlock;
+static gk_cond a_cond;
+static gk_once a_once;
+static gk_sem a_sem = GK_SEM_INIT(1);
+static gk_barrier a_barrier = GK_BARRIER_INIT(1);
 static gk_chan *a_chan;
 
 static void a_task(void *arg)
@@ -79,6 +84,19 @@ static void every_call_is_eperm(void)
 	CHECK_EQ(-EPERM, gk_mutex_unlock(&a_mutex));
 	CHECK_EQ(-EPERM, gk_wg_add(&a_wg, 1));
 	CHECK_EQ(-EPERM, gk_wg_wait(&a_wg));
+	CHECK_EQ(-EPERM, gk_rwlock_rdlock(&an_rwlock));
+	CHECK_EQ(-EPERM, gk_rwlock_rdunlock(&an_rwlock));
+	CHECK_EQ(-EPERM, gk_rwlock_wrlock(&an_rwlock));
+	CHECK_EQ(-EPERM, gk_rwlock_wrunlock(&an_rwlock));
+	CHECK_EQ(-EPERM, gk_cond_wait(&a_cond, &a_mutex));
+	CHECK_EQ(-EPERM, gk_cond_signal(&a_cond));
+	CHECK_EQ(-EPERM, gk_cond_broadcast(&a_cond));
+	CHECK_EQ(-EPERM, gk_once_do(&a_once, a_task, NULL));
+	CHECK_EQ(-EPERM, gk_sem_acquire(&a_sem, 1));
+	CHECK_EQ(-EPERM, gk_sem_try_acquire(&a_sem, 1));
+	CHECK_EQ(-EPERM, gk_sem_release(&a_sem, 1));
+	CHECK_EQ(-EPERM, gk_barrier_wait(&a_barrier));
+	CHECK_EQ(-EPERM, gk_barrier_reset(&a_barrier));
 	CHECK_EQ(-EPERM, gk_chan_send(a_chan, &v));
 	CHECK_EQ(-EPERM, gk_chan_recv(a_chan, &v));
 	CHECK_EQ(-EPERM, gk_chan_try_send(a_chan, &v));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* sync.c - mutex and wait group. */
-#include "lib.h"
+#include "chaos.h"
 
 static gk_mutex m;
 static gk_wg wg;
@@ -117,6 +117,123 @@ TEST(a_waiter_is_not_starved)
 	EXPECT_EQ(0, lib_run(2, handoff, NULL));
 }
 
+/* Those who wait get it in the order in which they came, once the first has waited for 1 ms. */
+static atomic_int order;
+
+static void waits_for_its_turn(void *arg)
+{
+	CHECK_EQ(0, gk_mutex_lock(&m));
+	CHECK_EQ((long)arg, order++);
+	CHECK_EQ(0, gk_mutex_unlock(&m));
+}
+
+static int fifo(void *arg)
+{
+	gk_task *t[10];
+	long i;
+
+	order = 0;
+	gk_mutex_lock(&m);
+	for (i = 0; i < 10; i++) {
+		gk_spawn(&t[i], NULL, waits_for_its_turn, (void *)i);
+		CHECK(WAIT_FOR(chaos_listed(&m.waiters.queue) == i + 1, 20000));
+	}
+	gk_sleep(2 * MS);
+	gk_mutex_unlock(&m);
+	/* It was handed over: not to be had, although its new owner may not have run. */
+	CHECK_EQ(-EBUSY, order ? -EBUSY : gk_mutex_trylock(&m));
+	for (i = 0; i < 10; i++)
+		gk_join(t[i]);
+	CHECK(!m.owner);
+	return 0;
+}
+
+TEST(a_mutex_is_handed_over_in_the_order_of_waiting)
+{
+	EXPECT_EQ(0, lib_run(1, fifo, NULL));
+}
+
+/* The waiter is woken, finds it locked again, and is woken again: none of it takes another one off the list. */
+static void locks_by_deadline(void *arg)
+{
+	int err = gk_mutex_lock_until(&m, *(uint64_t *)arg);
+
+	CHECK(!err || err == -ETIMEDOUT);
+	if (!err)
+		CHECK_EQ(0, gk_mutex_unlock(&m));
+}
+
+static int woken_at_the_deadline(void *arg)
+{
+	unsigned int seed = chaos_seed();
+	uint64_t deadline;
+	gk_task *t, *u;
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		uint64_t never = GK_FOREVER;
+
+		gk_mutex_lock(&m);
+		deadline = gk_now() + 50000 + rand_r(&seed) % 20000;
+		gk_spawn(&t, NULL, locks_by_deadline, &deadline);
+		gk_spawn(&u, NULL, locks_by_deadline, &never);
+		gk_yield();
+		while (gk_now() + 1000 < deadline)
+			gk_yield();
+		/* Woken, but too late, as it is taken again at once. */
+		gk_mutex_unlock(&m);
+		if (!gk_mutex_trylock(&m)) {
+			while (gk_now() < deadline)
+				gk_yield();
+			gk_mutex_unlock(&m);
+		}
+		gk_join(t);
+		gk_join(u);
+		CHECK(!m.owner);
+	}
+	return 0;
+}
+
+TEST(a_wakeup_is_not_lost_on_a_waiter_whose_deadline_passes)
+{
+	int cores;
+
+	for (cores = 1; cores <= 3; cores++)
+		EXPECT_EQ(0, lib_run(cores, woken_at_the_deadline, NULL));
+}
+
+static atomic_int holders;
+
+static void use_mutex(unsigned int *seed)
+{
+	uint64_t deadline = chaos_deadline(seed);
+	int err = deadline ? gk_mutex_lock_until(&m, deadline) : gk_mutex_trylock(&m);
+
+	if (err == -EBUSY || !chaos_got(err))
+		return;
+	CHECK_EQ(1, ++holders);
+	chaos_hold(seed);
+	holders--;
+	CHECK_EQ(0, gk_mutex_unlock(&m));
+}
+
+static int mutex_chaos(void *arg)
+{
+	chaos_run(use_mutex, 4, 150);
+	chaos_run(use_mutex, 40, 150);
+	CHECK(!m.owner);
+	CHECK_EQ(0, chaos_listed(&m.waiters.queue));
+	return 0;
+}
+
+TEST(deadlines_and_cancels_neither_break_exclusion_nor_lose_a_wakeup)
+{
+	int cores;
+
+	for (cores = 1; cores <= 4; cores++)
+		EXPECT_EQ(0, lib_run(cores, mutex_chaos, NULL));
+}
+
 static atomic_int passed;
 
 static void waits_for_the_group(void *arg)
@@ -149,6 +266,98 @@ GK_TEST(a_wait_group_wakes_all_its_waiters, 2)
 		CHECK(WAIT_FOR(passed == 20));
 	}
 	return 0;
+}
+
+/* Those of the second group wait for each other; none comes back before the last is done. */
+static gk_wg one, two;
+
+static void is_done_with_one(void *arg)
+{
+	gk_wg_done(&one);
+	CHECK_EQ(0, gk_wg_wait(&two));
+	passed++;
+}
+
+GK_TEST(nobody_comes_back_before_the_count_is_0, 4)
+{
+	int i, round;
+
+	for (round = 0; round < 8; round++) {
+		passed = 0;
+		gk_wg_add(&one, 16);
+		gk_wg_add(&two, 16);
+		for (i = 0; i < 16; i++)
+			gk_go(is_done_with_one, NULL);
+		CHECK_EQ(0, gk_wg_wait(&one));
+		for (i = 0; i < 16; i++) {
+			CHECK_EQ(0, passed);
+			CHECK_EQ(0, gk_wg_done(&two));
+		}
+		CHECK(WAIT_FOR(passed == 16, 20000));
+		CHECK_EQ(0, one.word);
+		CHECK_EQ(0, two.word);
+	}
+	return 0;
+}
+
+static void waits_and_may_be_late(void *arg)
+{
+	int err = gk_wg_wait(&wg);
+
+	CHECK(!err || err == -EBUSY);
+	*(int *)arg = err;
+	gk_wg_done(&one);
+}
+
+/* It is added to before the waiter has run; unless that was let run in between, after all, which is not every time. */
+GK_TEST(to_use_a_group_again_before_all_have_come_back_is_ebusy, 1)
+{
+	int i, err, late = 0;
+
+	for (i = 0; i < 20; i++) {
+		gk_wg_add(&one, 1);
+		gk_wg_add(&wg, 1);
+		gk_go(waits_and_may_be_late, &err);
+		CHECK(WAIT_FOR(chaos_listed(&wg.waiters.queue) == 1, 20000));
+		gk_wg_done(&wg);
+		gk_wg_add(&wg, 1);
+		gk_wg_wait(&one);
+		late += err == -EBUSY;
+		gk_wg_done(&wg);
+		CHECK_EQ(0, gk_wg_wait(&wg));
+	}
+	CHECK(late);
+	return 0;
+}
+
+static void use_wg(unsigned int *seed)
+{
+	int err = gk_wg_wait_until(&wg, chaos_deadline(seed));
+
+	CHECK(!err || err == -ETIMEDOUT || err == -ECANCELED || err == -EBUSY);
+	if (rand_r(seed) % 4 == 0) {
+		CHECK_EQ(0, gk_wg_add(&wg, 3));
+		chaos_hold(seed);
+		CHECK_EQ(0, gk_wg_add(&wg, -2));
+		CHECK_EQ(0, gk_wg_done(&wg));
+	}
+}
+
+static int wg_chaos(void *arg)
+{
+	chaos_run(use_wg, 4, 100);
+	chaos_run(use_wg, 40, 100);
+	CHECK_EQ(0, wg.word);
+	CHECK_EQ(0, chaos_listed(&wg.waiters.queue));
+	return 0;
+}
+
+TEST(deadlines_and_cancels_leave_the_count_right)
+{
+	int cores;
+
+	for (cores = 1; cores <= 4; cores++)
+		EXPECT_EQ(0, lib_run(cores, wg_chaos, NULL));
 }
 
 /* On the stack of the waiter, which is gone as soon as the wait is over. */
