@@ -164,11 +164,18 @@ struct timer_node {
 	struct gk_task *(*expire)(struct timer_node *node);	/* inside, heap locked: whom to make ready, or NULL */
 };
 
+/* What the C++ library knows of a thread's exceptions: struct __cxa_eh_globals of the Itanium C++ ABI. */
+struct eh {
+	void *caught;		/* a stack of those that are being handled */
+	unsigned int uncaught;
+};
+
 struct gk_task {
 	/* what a switch touches */
 	void *sp;
 	bool fpu_own;		/* it changes mxcsr by itself: GK_FPU */
 	bool fpu_differs;	/* while it does not run: fpu is not what the worker's loop has */
+	bool eh_differs;	/* while it does not run: it handles exceptions, eh */
 	struct fpu fpu;
 	int err;		/* its errno */
 	uint32_t *after_lock;
@@ -190,6 +197,7 @@ struct gk_task {
 	struct waiter *joiner;
 	bool ended, detached, joined;
 	uint32_t masks;		/* gk_cancel_mask() */
+	struct eh eh;
 	struct timer_node timer;
 	char buf[SMALL] __attribute__((aligned(16)));
 
@@ -239,6 +247,7 @@ struct worker {
 	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
 	int rseq;			/* where its struct rseq lies, from the thread pointer; 0: there is none */
 	uint32_t cpu;			/* core->cpu, where it should be */
+	struct eh *eh;			/* its thread's */
 	int *errno_location;		/* what wakes, waits or maps on the way keeps *errno_location as it was */
 	uint32_t mark;			/* id + 1: what the core word says when it is inside */
 	uint32_t todo;			/* system calls to make when outside */

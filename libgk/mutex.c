@@ -23,9 +23,6 @@
 #define WAITED		1ul
 #define WOKEN		2ul
 #define MARKS		(WAITED | WOKEN)
-#ifndef STARVED_NS
-#define STARVED_NS	1000000
-#endif
 
 static uintptr_t *word_of(gk_mutex *m)
 {

@@ -22,7 +22,6 @@
 #define WOKEN		4ul
 #define READER		64ul		/* the lowest bit of a task's address that is not 0 */
 #define MARKS		(READER - 1)
-#define STARVED_NS	1000000
 
 static uintptr_t *word_of(gk_rwlock *rw)
 {

@@ -185,6 +185,26 @@ static always_inline void fpu_enter(struct gk_task *t)
 	}
 }
 
+/* The exceptions that a task handles are its own, too; to the C++ library they are its thread's. */
+static always_inline void eh_leave(struct worker *w, struct gk_task *t)
+{
+	struct eh *eh = w->eh;
+
+	if (unlikely((uintptr_t)eh->caught | eh->uncaught)) {
+		t->eh = *eh;
+		t->eh_differs = true;
+		*eh = (struct eh){};
+	}
+}
+
+static always_inline void eh_enter(struct worker *w, struct gk_task *t)
+{
+	if (unlikely(t->eh_differs)) {
+		t->eh_differs = false;
+		*w->eh = t->eh;
+	}
+}
+
 /*
  * The calling task @prev stops running, as @after says, and @t goes on, or the worker's own loop. Inside before and
  * after; what it returns is the worker on which the calling task goes on.
@@ -196,6 +216,7 @@ static always_inline struct worker *switch_to(struct worker *w, struct gk_task *
 
 	prev->err = *w->errno_location;
 	fpu_leave(w, prev);
+	eh_leave(w, prev);
 	set_task(w, t);
 	if (unlikely(!t))
 		store(&w->wp->taskless, 1);
@@ -204,6 +225,7 @@ static always_inline struct worker *switch_to(struct worker *w, struct gk_task *
 	*w->errno_location = prev->err;
 	finish(w, note);
 	fpu_enter(prev);
+	eh_enter(w, prev);
 	return w;
 }
 

@@ -18,6 +18,11 @@
 
 #include "switch.h"
 
+/* How long a task waits before a lock is handed to it. 0: it always is; to measure what that costs. */
+#ifndef STARVED_NS
+#define STARVED_NS	1000000ull
+#endif
+
 /* Faults an object in for writing: inside, nothing may fault. It is on two pages at most. */
 static inline void touch(void *object, size_t size)
 {

@@ -212,8 +212,13 @@ static int pick_backend(struct runtime *rt)
 
 /* ---- workers ----------------------------------------------------------------------------------------------------- */
 
+/* Of the C++ library, if the program has one. */
+#pragma weak __cxa_get_globals
+struct eh *__cxa_get_globals(void);
+
 static void *worker_thread(void *arg)
 {
+	static struct eh no_exceptions;
 	struct worker *w = arg;
 	struct runtime *rt = w->rt;
 	struct core *core = w->core;
@@ -221,6 +226,7 @@ static void *worker_thread(void *arg)
 
 	gk_worker_self = w;
 	w->errno_location = &errno;
+	w->eh = &__cxa_get_globals ? __cxa_get_globals() : &no_exceptions;
 	w->tid = syscall(SYS_gettid);
 	w->seed = w->tid;
 	stack_alt_on(w);

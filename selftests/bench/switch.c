@@ -9,6 +9,10 @@
  *   spawnmany  1000 tasks started, then all waited for
  *   message    an element through an unbuffered channel, from one task to another
  *   buffered   the same through a buffer of 128
+ *   mutex      a mutex locked and unlocked, for which nobody waits
+ *   rwlock     a rwlock read-locked and unlocked, the same
+ *   contended  four tasks on each core want one mutex, for 100 ns of work at a time
+ *   readers    the same with a rwlock, where each tenth is a writer
  */
 #include "bench.h"
 
@@ -94,6 +98,86 @@ static uint64_t messages(size_t cap)
 	return got;
 }
 
+static gk_mutex mutex;
+static gk_rwlock rwlock;
+
+static uint64_t mutexes(void)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		gk_mutex_lock(&mutex);
+		gk_mutex_unlock(&mutex);
+	}
+	return n;
+}
+
+static uint64_t rwlocks(void)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		gk_rwlock_rdlock(&rwlock);
+		gk_rwlock_rdunlock(&rwlock);
+	}
+	return n;
+}
+
+static void work(void)
+{
+	volatile int i;
+
+	for (i = 0; i < 60; i++)
+		;
+}
+
+static void locker(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		gk_mutex_lock(&mutex);
+		work();
+		gk_mutex_unlock(&mutex);
+		work();
+	}
+	gk_wg_done(&wg);
+}
+
+static void reader(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		if (i % 10) {
+			gk_rwlock_rdlock(&rwlock);
+			work();
+			gk_rwlock_rdunlock(&rwlock);
+		} else {
+			gk_rwlock_wrlock(&rwlock);
+			work();
+			gk_rwlock_wrunlock(&rwlock);
+		}
+		work();
+	}
+	gk_wg_done(&wg);
+}
+
+static uint64_t crowd(void (*fn)(void *arg))
+{
+	unsigned int tasks = 4 * gk_cores(), i;
+	uint64_t all = n;
+
+	n /= tasks;
+	gk_wg_add(&wg, tasks);
+	for (i = 0; i < tasks; i++)
+		gk_go(fn, NULL);
+	gk_wg_wait(&wg);
+	i = n * tasks;
+	n = all;
+	return i;
+}
+
 static uint64_t once(const char *what)
 {
 	if (!strcmp(what, "yield"))
@@ -106,6 +190,14 @@ static uint64_t once(const char *what)
 		return messages(0);
 	if (!strcmp(what, "buffered"))
 		return messages(128);
+	if (!strcmp(what, "mutex"))
+		return mutexes();
+	if (!strcmp(what, "rwlock"))
+		return rwlocks();
+	if (!strcmp(what, "contended"))
+		return crowd(locker);
+	if (!strcmp(what, "readers"))
+		return crowd(reader);
 	die("no %s", what);
 }
 

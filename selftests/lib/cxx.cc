@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -116,6 +117,49 @@ static int exceptions_are_a_tasks_own()
 	gk_wg_wait(&wg);
 	CHECK(caught == 20);
 	CHECK(counted::alive == 0);
+	return 0;
+}
+
+/* The C++ library has, per thread, a stack of the exceptions that are being handled. */
+static int a_handler_that_waits_has_its_own_exception()
+{
+	std::atomic<int> right{0};
+	gk_wg wg = {};
+
+	gk_wg_add(&wg, 20);
+	for (int i = 0; i < 20; i++)
+		go([&, i] {
+			try {
+				try {
+					if (i % 4 == 3) {
+						/* Waits while the stack is unwound. */
+						struct waits {
+							~waits() { gk_yield(); CHECK(std::uncaught_exceptions() == 1); }
+						} w;
+
+						throw i;
+					}
+					throw i;
+				} catch (int) {
+					gk_yield();
+					CHECK(std::uncaught_exceptions() == 0);
+					gk_sleep(i % 3 * 100000);
+					try {
+						throw std::string("within");
+					} catch (const std::string &) {
+						gk_yield();
+					}
+					throw;
+				}
+			} catch (int n) {
+				right += n == i;
+			}
+			CHECK(!std::current_exception());
+			gk_wg_done(&wg);
+		});
+	CHECK(!std::uncaught_exceptions() && !std::current_exception());
+	gk_wg_wait(&wg);
+	CHECK(right == 20);
 	return 0;
 }
 
@@ -270,13 +314,15 @@ static int errno_is_the_tasks()
 }
 
 static int (*const bodies[])() = {
-	lambdas_capture_and_are_freed, only_movable_captures, exceptions_are_a_tasks_own, a_std_mutex_held_over_a_yield,
+	lambdas_capture_and_are_freed, only_movable_captures, exceptions_are_a_tasks_own,
+	a_handler_that_waits_has_its_own_exception, a_std_mutex_held_over_a_yield,
 	a_std_condition_variable_between_tasks, standard_guards_hold_gk_locks, the_rest_of_synchronisation,
 	channels_join_cancel_and_deadlines, errno_is_the_tasks,
 };
 
 static const char *const names[] = {
 	"lambdas_capture_and_are_freed", "only_movable_captures", "exceptions_are_a_tasks_own",
+	"a_handler_that_waits_has_its_own_exception",
 	"a_std_mutex_held_over_a_yield", "a_std_condition_variable_between_tasks", "standard_guards_hold_gk_locks",
 	"the_rest_of_synchronisation", "channels_join_cancel_and_deadlines", "errno_is_the_tasks",
 };
