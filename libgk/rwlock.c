@@ -210,7 +210,7 @@ int gk_rwlock_trywrlock(gk_rwlock *rw)
 static __attribute__((noinline)) int write_wait(gk_rwlock *rw, struct gk_task *t, uint64_t deadline)
 {
 	struct waiter *v = &t->waiter;
-	uintptr_t word, woken = 0;
+	uintptr_t word, mine, woken = 0;
 	uint64_t since = now_ns();
 	struct worker *w;
 	int err;
@@ -226,8 +226,10 @@ static __attribute__((noinline)) int write_wait(gk_rwlock *rw, struct gk_task *t
 			if (word & ~MARKS) {
 				if (cas(word_of(rw), word, (word & ~woken) | WAITED))
 					break;
-			} else if (cas(word_of(rw), word, (uintptr_t)t | WRITER | (word & WOKEN & ~woken) |
-					       (woken ? waited(rw) : word & WAITED))) {
+				continue;
+			}
+			mine = (uintptr_t)t | WRITER | (woken ? waited(rw) : word);
+			if (cas(word_of(rw), word, mine)) {
 				unlock(&rw->waiters.lock);
 				leave(w);
 				return 0;

@@ -32,10 +32,12 @@ static __attribute__((noinline)) int wg_add_slow(gk_wg *wg, int64_t n)
 		err = -EAGAIN;
 	} else if (!sum(word, n, &count)) {
 		err = -EINVAL;
-	} else if (count || !wakes_take(&k, &wg->waiters.queue, 0)) {
-		store(&wg->word, count << 1 | WAITED);
 	} else {
-		store_release(&wg->word, 0);
+		/* At 0 with nobody to let go, those who were listed have given up: see sync.h. */
+		count = count << 1 | WAITED;
+		if (count == WAITED && wakes_take(&k, &wg->waiters.queue, 0))
+			count = 0;
+		store_release(&wg->word, count);
 	}
 	unlock(&wg->waiters.lock);
 	wakes_ready(w, &k);

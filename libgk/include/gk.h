@@ -226,7 +226,17 @@ struct gk_waiters {
 	struct gk_queue queue;
 };
 
+/* What a static object begins with. */
+/* clang-format off */
 #define GK_WAITERS_INIT { 0, 0, { NULL, NULL } }
+#define GK_MUTEX_INIT { NULL, GK_WAITERS_INIT }
+#define GK_RWLOCK_INIT { 0, GK_WAITERS_INIT, { NULL, NULL } }
+#define GK_COND_INIT { GK_WAITERS_INIT }
+#define GK_WG_INIT(count) { (int64_t)(count) * 2, GK_WAITERS_INIT }
+#define GK_ONCE_INIT { NULL, GK_WAITERS_INIT }
+#define GK_SEM_INIT(size) { (int64_t)(size) * 2, (size), GK_WAITERS_INIT }
+#define GK_BARRIER_INIT(parties) { (parties), 0, 0, 0, GK_WAITERS_INIT }
+/* clang-format on */
 
 /*
  * A mutex. Who finds it free gets it, even if others wait; but one that has waited for 1 ms gets it as its holder
@@ -237,8 +247,6 @@ typedef struct gk_mutex {
 	gk_task *owner;
 	struct gk_waiters waiters;
 } gk_mutex;
-
-#define GK_MUTEX_INIT { NULL, GK_WAITERS_INIT }
 
 int gk_mutex_lock(gk_mutex *m);		/* 0; -EDEADLK if the task holds it; -ECANCELED */
 int gk_mutex_lock_until(gk_mutex *m, uint64_t deadline);	/* the same, and -ETIMEDOUT */
@@ -255,8 +263,6 @@ typedef struct gk_rwlock {
 	struct gk_waiters waiters;
 	struct gk_queue writers;
 } gk_rwlock;
-
-#define GK_RWLOCK_INIT { 0, GK_WAITERS_INIT, { NULL, NULL } }
 
 /* 0; -EDEADLK if the task holds it as writer; -ECANCELED, -ETIMEDOUT. */
 int gk_rwlock_rdlock(gk_rwlock *rw);
@@ -279,8 +285,6 @@ typedef struct gk_cond {
 	struct gk_waiters waiters;
 } gk_cond;
 
-#define GK_COND_INIT { GK_WAITERS_INIT }
-
 /*
  * Unlocks the mutex, waits for a signal and locks it again. 0 only after a signal or broadcast that came later than the
  * unlock: it does not wake without. -ETIMEDOUT, -ECANCELED: it got none (none is lost on it). -EPERM if the task does
@@ -300,8 +304,6 @@ typedef struct gk_wg {
 	struct gk_waiters waiters;
 } gk_wg;
 
-#define GK_WG_INIT(count) { (int64_t)(count) * 2, GK_WAITERS_INIT }
-
 /* Adds n to the count. 0; -EINVAL, and nothing done, if it would be negative or above 2^62 - 1. */
 int gk_wg_add(gk_wg *wg, int64_t n);
 int gk_wg_done(gk_wg *wg);		/* gk_wg_add(wg, -1) */
@@ -318,8 +320,6 @@ typedef struct gk_once {
 	gk_task *task;
 	struct gk_waiters waiters;
 } gk_once;
-
-#define GK_ONCE_INIT { NULL, GK_WAITERS_INIT }
 
 /*
  * The first call calls fn(arg), on its own stack; the others wait until that has returned, and do nothing. 0: it has.
@@ -339,8 +339,6 @@ typedef struct gk_sem {
 	int64_t size;
 	struct gk_waiters waiters;
 } gk_sem;
-
-#define GK_SEM_INIT(size) { (int64_t)(size) * 2, (size), GK_WAITERS_INIT }
 
 int gk_sem_init(gk_sem *s, int64_t size);	/* 0; -EINVAL for less than 0 or more than 2^62 - 1. Anywhere. */
 
@@ -366,8 +364,6 @@ typedef struct gk_barrier {
 	uint32_t pad;
 	struct gk_waiters waiters;
 } gk_barrier;
-
-#define GK_BARRIER_INIT(parties) { (parties), 0, 0, 0, GK_WAITERS_INIT }
 
 int gk_barrier_init(gk_barrier *b, unsigned int parties);	/* 0; -EINVAL for 0. Anywhere. */
 
