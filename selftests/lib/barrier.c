@@ -79,12 +79,12 @@ GK_TEST(one_that_gives_up_breaks_it_until_it_is_reset, 2)
 		broken = 0;
 		for (i = 0; i < 4; i++)
 			gk_spawn(&u[i], NULL, finds_it_broken, NULL);
-		CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 4, 20000));
+		CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 4));
 		if (how) {
 			CHECK_EQ(-ETIMEDOUT, gk_barrier_wait_until(&b, how == 1 ? 0 : gk_now() + MS));
 		} else {
 			gk_spawn(&t, NULL, is_cancelled, NULL);
-			CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 5, 20000));
+			CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 5));
 			gk_cancel(t);
 			gk_join(t);
 		}
@@ -107,7 +107,7 @@ GK_TEST(a_reset_sends_those_away_who_wait, 2)
 	gk_task *t;
 
 	gk_spawn(&t, NULL, is_reset, NULL);
-	CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 1, 20000));
+	CHECK(WAIT_FOR(chaos_listed(&b.waiters.queue) == 1));
 	CHECK_EQ(0, gk_barrier_reset(&b));
 	gk_join(t);
 	rounds(NULL);

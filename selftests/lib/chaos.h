@@ -94,9 +94,9 @@ static inline void chaos_run(void (*use)(unsigned int *seed), int n, int ms)
 	chaos.slots = n;
 	for (i = 0; i < n; i++)
 		gk_go(chaos_slot, (void *)(unsigned long)chaos_seed());
-	gk_sleep(ms * MS);
+	gk_sleep(lib_count(ms) * MS);
 	chaos.stop = 1;
-	CHECK(WAIT_FOR(!chaos.slots, 30000));
+	CHECK(WAIT_FOR(!chaos.slots));
 }
 
 #endif

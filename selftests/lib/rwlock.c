@@ -69,7 +69,7 @@ static void reads_with_the_others(void *arg)
 {
 	CHECK_EQ(0, gk_rwlock_rdlock(&rw));
 	readers_in++;
-	CHECK(WAIT_FOR(readers_in == (long)arg, 10000));
+	CHECK(WAIT_FOR(readers_in == (long)arg));
 	CHECK_EQ(0, gk_rwlock_rdunlock(&rw));
 	gk_wg_done(&wg);
 }
@@ -157,7 +157,7 @@ static void takes_it_as_writer(void *arg)
 	CHECK_EQ(0, gk_rwlock_wrlock(&rw));
 	CHECK_EQ(1, ++step);
 	CHECK_EQ(0, readers_in);
-	CHECK(WAIT_FOR(chaos_listed(&rw.waiters.queue) == 8, 20000));
+	CHECK(WAIT_FOR(chaos_listed(&rw.waiters.queue) == 8));
 	CHECK_EQ(0, gk_rwlock_wrunlock(&rw));
 }
 
@@ -178,7 +178,7 @@ static void comes_later_to_read(void *arg)
 	CHECK_EQ(0, gk_rwlock_rdlock(&rw));
 	CHECK_EQ(1, step);
 	readers_in++;
-	CHECK(WAIT_FOR(readers_in == 8, 10000));
+	CHECK(WAIT_FOR(readers_in == 8));
 	CHECK_EQ(0, gk_rwlock_rdunlock(&rw));
 	gk_wg_done(&wg);
 }
@@ -191,13 +191,13 @@ static int takes_turns(void *arg)
 	step = readers_in = came = 0;
 	CHECK_EQ(0, gk_rwlock_rdlock(&rw));
 	gk_spawn(&first, NULL, takes_it_as_writer, NULL);
-	CHECK(WAIT_FOR(chaos_listed(&rw.writers) == 1, 20000));
+	CHECK(WAIT_FOR(chaos_listed(&rw.writers) == 1));
 	gk_spawn(&second, NULL, takes_it_as_second_writer, NULL);
-	CHECK(WAIT_FOR(chaos_listed(&rw.writers) == 2, 20000));
+	CHECK(WAIT_FOR(chaos_listed(&rw.writers) == 2));
 	gk_wg_add(&wg, 8);
 	for (i = 0; i < 8; i++)
 		gk_go(comes_later_to_read, NULL);
-	CHECK(WAIT_FOR(came == 8, 20000));
+	CHECK(WAIT_FOR(came == 8));
 	CHECK_EQ(0, step);
 	CHECK_EQ(0, gk_rwlock_rdunlock(&rw));
 	gk_join(first);
@@ -236,7 +236,7 @@ GK_TEST(a_writer_that_gives_up_lets_the_readers_in_that_it_kept_out, 2)
 	for (round = 0; round < 2; round++) {
 		CHECK_EQ(0, gk_rwlock_rdlock(&rw));
 		gk_spawn(&u, NULL, gives_up_writing, (void *)1);
-		CHECK(WAIT_FOR(rw.writers.first, 20000));
+		CHECK(WAIT_FOR(rw.writers.first));
 		gk_spawn(&t, NULL, gives_up_writing, NULL);
 		gk_wg_add(&wg, 10);
 		for (i = 0; i < 10; i++)
@@ -286,9 +286,9 @@ GK_TEST(neither_readers_nor_writers_starve, 2)
 		for (i = 0; i < 8; i++)
 			gk_go(who ? reads_without_end : writes_without_end, NULL);
 		for (i = 0; i < 20; i++) {
-			CHECK_EQ(0, gk_rwlock_wrlock_until(&rw, gk_now() + 20 * SEC));
+			CHECK_EQ(0, gk_rwlock_wrlock_until(&rw, gk_now() + PATIENCE));
 			CHECK_EQ(0, gk_rwlock_wrunlock(&rw));
-			CHECK_EQ(0, gk_rwlock_rdlock_until(&rw, gk_now() + 20 * SEC));
+			CHECK_EQ(0, gk_rwlock_rdlock_until(&rw, gk_now() + PATIENCE));
 			CHECK_EQ(0, gk_rwlock_rdunlock(&rw));
 		}
 		stop = 1;

@@ -86,7 +86,7 @@ static int large(void *arg)
 		gk_go(takes_and_gives_one, NULL);
 	}
 	for (i = 0; i < 10; i++) {
-		CHECK_EQ(0, gk_sem_acquire_until(&s, 8, gk_now() + 20 * SEC));
+		CHECK_EQ(0, gk_sem_acquire_until(&s, 8, gk_now() + PATIENCE));
 		CHECK_EQ(0, gk_sem_release(&s, 8));
 	}
 	stop = 1;
@@ -107,7 +107,7 @@ static void takes_and_notes(void *arg)
 	CHECK_EQ((long)arg, order++);
 }
 
-GK_TEST(units_are_given_in_order, 1)
+GK_TEST_IN_TURN(units_are_given_in_order)
 {
 	gk_task *t[9];
 	long i;
@@ -115,7 +115,7 @@ GK_TEST(units_are_given_in_order, 1)
 	CHECK_EQ(0, gk_sem_init(&s, 0));
 	for (i = 0; i < 9; i++) {
 		gk_spawn(&t[i], NULL, takes_and_notes, (void *)i);
-		CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == i + 1, 20000));
+		CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == i + 1));
 	}
 	for (i = 0; i < 18; i++) {
 		CHECK_EQ(0, gk_sem_release(&s, 1));
@@ -152,10 +152,10 @@ GK_TEST(one_that_gives_up_lets_those_behind_it_have_what_is_there, 2)
 		CHECK_EQ(0, gk_sem_acquire(&s, 1));
 		gk_spawn(&t, NULL, gives_up_many, (void *)round);
 		if (round)
-			CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == 1, 20000));
+			CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == 1));
 		gk_spawn(&u, NULL, takes_one, NULL);
 		if (round) {
-			CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == 2, 20000));
+			CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == 2));
 			CHECK_EQ(0, gk_cancel(t));
 		}
 		CHECK_EQ(0, gk_join(t));
