@@ -25,6 +25,7 @@ struct gk_chan {
 	size_t slot_size;
 	size_t cap, len, head;
 	struct gk_queue senders, receivers;
+	struct tick *tick;		/* of gk_after(), gk_ticker(); or NULL */
 	char slots[] __attribute__((aligned(64)));
 };
 
@@ -77,6 +78,8 @@ int gk_chan_free(gk_chan *c)
 		unlock(&c->lock);
 		leave(w);
 	}
+	if (c->tick && tick_free(c->tick))
+		return -EPERM;
 	for (i = 0; c->big && i < c->len; i++)
 		free(*(void **)(c->slots + (c->head + i) % c->cap * c->slot_size));
 	free(c);
@@ -330,12 +333,53 @@ int gk_chan_close(gk_chan *c)
 	return 0;
 }
 
+/* An element that nobody gets is not kept: as if a task had tried to send it. */
+struct gk_task *chan_offer(gk_chan *c, const uint64_t *elem)
+{
+	struct gk_task *t = NULL;
+	struct waiter *v;
+
+	lock(&c->lock);
+	v = c->closed ? NULL : waiter_get(&c->receivers);
+	if (v) {
+		memcpy(v->data, elem, sizeof(*elem));
+		t = v->task;
+		t->result = 1;
+	} else if (!c->closed && c->len < c->cap) {
+		memcpy(slot(c, c->len), elem, sizeof(*elem));
+		c->len++;
+	}
+	unlock(&c->lock);
+	return t;
+}
+
+bool chan_drain(gk_chan *c)
+{
+	bool was;
+
+	lock(&c->lock);
+	was = c->len;
+	c->len = 0;
+	unlock(&c->lock);
+	return was;
+}
+
+void chan_set_tick(gk_chan *c, struct tick *tick)
+{
+	c->tick = tick;
+}
+
+struct tick *chan_tick(gk_chan *c)
+{
+	return c->tick;
+}
+
 size_t gk_chan_len(const gk_chan *c)
 {
-	return c ? load(&c->len) : 0;
+	return c && !c->tick ? load(&c->len) : 0;
 }
 
 size_t gk_chan_cap(const gk_chan *c)
 {
-	return c ? c->cap : 0;
+	return c && !c->tick ? c->cap : 0;
 }

@@ -10,8 +10,8 @@
  *     buffers are read before enter() and written after leave().
  *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on
  *     other cores, and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
- *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it, and a
- *     mutex's in that of a condition.
+ *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it, a mutex's in
+ *     that of a condition, a channel's in a tick's.
  *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever
  *     runs next on this worker (finish()), when the task's context is complete. Only then can another core find it.
  *   - What a task waits for, its deadline and gk_cancel() may end the wait at the same time. Whoever changes
@@ -111,6 +111,8 @@ static inline void unlock(uint32_t *l)
 struct worker;
 struct core;
 struct runtime;
+struct locals;
+struct tick;
 
 /* What is still to be done for a task that has switched away. */
 enum after {
@@ -146,6 +148,8 @@ enum why {
 	WHY_ONCE,
 	WHY_SEM,
 	WHY_BARRIER,
+	WHY_SCOPE,
+	WHY_SCOPE_SLOT,
 };
 
 /* A task on an object's list. */
@@ -161,7 +165,13 @@ struct timer_node {
 	uint64_t when;
 	struct timer_node *child, *sibling, *prev;
 	struct core *core;	/* in whose heap it is; NULL: in none */
-	struct gk_task *(*expire)(struct timer_node *node);	/* inside, heap locked: whom to make ready, or NULL */
+	/*
+	 * Inside, heap locked: whom to make ready, NULL, or NO_STACK. If it sets `when` to later it stays in the heap.
+	 * NULL: it is a tick's; see time.c.
+	 */
+	struct gk_task *(*expire)(struct worker *w, struct timer_node *node);
+	uint32_t rank;
+	uint32_t lock;		/* of who starts, stops and resets it, where several may */
 };
 
 /* What the C++ library knows of a thread's exceptions: struct __cxa_eh_globals of the Itanium C++ ABI. */
@@ -169,6 +179,7 @@ struct eh {
 	void *caught;		/* a stack of those that are being handled */
 	unsigned int uncaught;
 };
+#define NO_STACK	((struct gk_task *)1)
 
 struct gk_task {
 	/* what a switch touches */
@@ -196,8 +207,12 @@ struct gk_task {
 	uint32_t lock;		/* of joiner, ended, detached */
 	struct waiter *joiner;
 	bool ended, detached, joined;
+	bool watched;		/* lock: `again` is in use */
 	uint32_t masks;		/* gk_cancel_mask() */
 	struct eh eh;
+	uint32_t ending;	/* what there is to be done at its end: ENDING_* */
+	uint32_t interrupted;	/* its next call that blocks is to fail */
+	struct locals *locals;	/* NULL: it has none */
 	struct timer_node timer;
 	char buf[SMALL] __attribute__((aligned(16)));
 
@@ -210,6 +225,20 @@ struct gk_task {
 	char *chunk;			/* the mapping, in the last task of each */
 	struct gk_task *next_chunk;
 	char name[32];
+
+	/* scopes, locals, interruption: see the files of these names */
+	struct timer_node again;	/* looks whether `interrupted` has been heeded */
+	uint64_t patience;
+	struct gk_scope *opened;	/* the innermost scope that it has not waited for; if ENDING_OPENED */
+	struct gk_scope *scope;	/* that started it; if ENDING_SCOPE */
+	struct list sibling;	/* scope's lock: on one of its lists */
+	int (*scope_fn)(void *arg);
+};
+
+enum ending {
+	ENDING_LOCALS = 1,	/* outside */
+	ENDING_OPENED = 2,	/* outside */
+	ENDING_SCOPE = 4,	/* inside */
 };
 
 struct core {
@@ -257,6 +286,10 @@ struct worker {
 	void *home;			/* context of its own loop */
 	struct gk_task *unhold;		/* pinned tasks to be made ready when outside */
 	struct gk_task *unmap;		/* stacks to be unmapped when outside */
+	struct gk_task *interrupt[16];	/* to be interrupted when outside */
+	uint32_t ninterrupt;
+	uint32_t own;			/* the task's call is libgk's own, not to be interrupted: depth */
+	bool no_stacks;			/* there was no memory for TODO_STACKS */
 	struct fpu home_fpu;
 	uint32_t seed;
 	uint64_t inside_waits;
@@ -274,6 +307,8 @@ enum todo {
 	TODO_WAKE = 2,
 	TODO_UNHOLD = 4,
 	TODO_UNMAP = 8,
+	TODO_STACKS = 16,
+	TODO_INTERRUPT = 32,
 };
 
 /* How a worker is parked, woken, preempted. kern.c asks gk.ko; monitor.c does it alone. */
@@ -287,6 +322,7 @@ struct backend {
 	void (*arm)(struct runtime *rt, unsigned int core);
 	void (*unhold)(struct runtime *rt, unsigned int worker);
 	int (*pull)(struct worker *w, unsigned int core);
+	bool (*asleep)(struct worker *w);	/* in a call or a fault of its task; from any thread */
 	void (*exit)(struct worker *w);
 	void (*stop)(struct runtime *rt);
 	void (*quit)(struct runtime *rt);	/* after stop: its own threads end */
@@ -304,6 +340,7 @@ struct runtime {
 	uint64_t slice_ns, grain_ns;
 	int rseq;			/* see struct worker */
 	uint32_t bound;
+	int signal;			/* for gk_interrupt() */
 	int fd;				/* /dev/gk */
 	int manager_fd;			/* eventfd: a core has no standby worker left, or the main task ended */
 	char *map;
@@ -327,6 +364,7 @@ struct runtime {
 	uint32_t stacks_lock __attribute__((aligned(64)));
 	struct gk_task *stacks;
 	struct gk_task *chunks;
+	struct gk_task *mapped;		/* for whoever is inside next and needs some; pushed and taken by one atomic */
 };
 
 extern struct runtime *gk_rt;
@@ -471,6 +509,8 @@ static inline struct waiter *waiter_get(struct gk_queue *q)
 /* ---- the other files --------------------------------------------------------------------------------------------- */
 
 struct worker *task_get(size_t stack_size, struct gk_task **task, int *err);	/* outside, and then inside; stack.c */
+struct gk_task *stack_get(struct worker *w);		/* inside; NULL: TODO_STACKS would map some */
+bool stacks_more(struct runtime *rt);			/* that; outside */
 struct gk_task *stacks_map(struct runtime *rt);
 void stacks_unmap(struct runtime *rt);
 void task_free(struct worker *w, struct gk_task *t);	/* inside */
@@ -480,12 +520,43 @@ void stack_fault_handler(void);				/* stack.c: installs it */
 void stack_alt_on(struct worker *w);
 void stack_alt_off(struct worker *w);
 
-struct gk_task *wait_expired(struct timer_node *node);
+struct gk_task *wait_expired(struct worker *w, struct timer_node *node);
 void timer_add(struct worker *w, struct timer_node *node);	/* inside, its core's heap locked; time.c */
 bool timer_del(struct timer_node *node);		/* inside; false if it is in no heap any more */
-void timers_run(struct worker *w);			/* inside */
+bool timers_run(struct worker *w);			/* inside; true: more are due */
+int tick_free(struct tick *tick);			/* 0, or -EPERM outside a task */
 uint64_t now_ns(void);
 uint64_t now_coarse(void);
+
+/* chan.c: channels that get the time */
+struct gk_task *chan_offer(gk_chan *c, const uint64_t *elem);	/* inside; to who waits, or if there is room */
+bool chan_drain(gk_chan *c);				/* inside; takes what is there, true if there was something */
+void chan_set_tick(gk_chan *c, struct tick *tick);
+struct tick *chan_tick(gk_chan *c);
+
+/* scope.c: of a task that ends */
+void scope_leave(struct worker *w, struct gk_task *t);	/* inside */
+void task_ending(struct gk_task *t);			/* outside; what ENDING_LOCALS and ENDING_OPENED ask for */
+
+/* local.c. A child, or a timer, shares its parent's; NULL is allowed */
+struct locals *locals_get(struct locals *l);
+void locals_put(struct locals *l);			/* outside */
+void task_locals_end(struct gk_task *t);		/* outside */
+
+static inline void task_inherit(struct gk_task *t, struct locals *l)
+{
+	if (unlikely(l)) {
+		t->locals = locals_get(l);
+		t->ending |= ENDING_LOCALS;
+	}
+}
+
+/* task.c */
+struct worker *task_make(const struct gk_attr *attr, void (*fn)(void *arg), void *arg, struct gk_task **task, int *err);
+void cancel_claim(struct worker *w, struct gk_task *t);	/* task.c, inside, when `cancelled` is set and fenced */
+void interrupt_start(struct worker *w, struct gk_task *t);	/* interrupt.c, inside */
+void interrupt_now(struct worker *w);			/* outside */
+int interrupt_handler(void);				/* 0: it is there */
 
 void main_finish(struct worker *w, int result) __attribute__((noreturn));	/* worker.c */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -113,6 +113,11 @@ static int kern_pull(struct worker *w, unsigned int core)
 	return ioctl(w->rt->fd, GK_IOC_PULL, core);
 }
 
+static bool kern_asleep(struct worker *w)
+{
+	return load(&w->wp->state) == GK_W_BLOCKED;
+}
+
 static void kern_exit(struct worker *w)
 {
 	ioctl(w->rt->fd, GK_IOC_EXIT, 0);
@@ -143,6 +148,7 @@ const struct backend gk_backend_kern = {
 	.arm = kern_arm,
 	.unhold = kern_unhold,
 	.pull = kern_pull,
+	.asleep = kern_asleep,
 	.exit = kern_exit,
 	.stop = kern_stop,
 	.quit = kern_quit,

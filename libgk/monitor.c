@@ -604,6 +604,14 @@ static char thread_state(int tid)
 	return p && p[1] ? p[2] : 0;
 }
 
+/* A parked one sleeps, too. */
+static bool monitor_asleep(struct worker *w)
+{
+	uint32_t state = read_state(w);
+
+	return (state == GK_W_RUNNING || state == GK_W_BLOCKED) && thread_state(w->tid) == 'S';
+}
+
 static void look_at(struct core *core, struct worker *w, uint64_t now)
 {
 	struct mworker *mw = mworker(w);
@@ -846,6 +854,7 @@ const struct backend gk_backend_monitor = {
 	.arm = monitor_arm,
 	.unhold = monitor_unhold,
 	.pull = monitor_pull,
+	.asleep = monitor_asleep,
 	.exit = monitor_exit,
 	.stop = monitor_stop,
 	.quit = monitor_quit,

@@ -170,9 +170,12 @@ bool word_wait(struct worker *w)
 	struct core *core;
 	uint32_t v;
 
+	w->own++;
 	for (;;) {
-		if (load(&w->rt->page->stopping) && load(&w->wp->taskless))
+		if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
+			w->own--;
 			return false;
+		}
 		if (stale(w))
 			retarget(w);
 		else if (w->rseq && rseq_cpu(w->rseq) != w->cpu && !come_home(w))
@@ -185,6 +188,7 @@ bool word_wait(struct worker *w)
 		while (!stale(w) && !(taken = failed < STEPPED ? word_take(w) : word_take_stepped(w))) {
 			if (load(&w->rt->page->stopping) && load(&w->wp->taskless)) {
 				add_fetch(&core->word_waiters, -1);
+				w->own--;
 				return false;	/* main_finish() wakes everybody, all_gone() whoever slept later */
 			}
 			v = load(&w->cp->word);
@@ -202,6 +206,7 @@ bool word_wait(struct worker *w)
 		if (load(&core->word_waiters))
 			futex_wake(&core->page->word, 1);
 	}
+	w->own--;
 	*w->errno_location = err;
 	return true;
 }
@@ -424,6 +429,7 @@ void do_todo(struct worker *w)
 	int core;
 
 	w->todo = 0;
+	w->own++;
 	if (todo & TODO_UNHOLD) {
 		t = w->unhold;
 		w->unhold = NULL;
@@ -443,12 +449,17 @@ void do_todo(struct worker *w)
 			task_unmap(t);
 		}
 	}
+	if (todo & TODO_STACKS)
+		w->no_stacks = !stacks_more(rt);
+	if (todo & TODO_INTERRUPT)
+		interrupt_now(w);
 	if (todo & TODO_WAKE)
 		/* One that can run nobody, as its workers are all blocked, says so, and the next is tried. */
 		for (core = idle_core(w->core, 0); core >= 0 && !rt->be->wake(rt, core);)
 			core = idle_core(w->core, core + 1);
 	if (todo & TODO_ARM)
 		rt->be->arm(rt, w->core->id);
+	w->own--;
 	*w->errno_location = err;
 }
 
@@ -609,6 +620,8 @@ void task_dead(struct worker *w, struct gk_task *t)
 	t->ended = true;
 	joiner = joiner_get(t);
 	release = t->detached || t->joined;
+	if (unlikely(t->watched))
+		timer_del(&t->again);
 	unlock(&t->lock);
 	w->core->ended++;
 	if (release)
@@ -654,9 +667,12 @@ __attribute__((used)) void task_begin(uintptr_t note)
 /* The last. */
 __attribute__((used, noreturn)) void task_end(void)
 {
-	struct worker *w = enter();
-	struct gk_task *t = w->task, *joiner;
+	struct gk_task *t = self()->task, *joiner;
+	struct worker *w;
 
+	if (unlikely(t->ending))
+		task_ending(t);
+	w = enter();
 	if (unlikely(t == w->rt->main)) {
 		leave(w);
 		main_finish(w, 0);
@@ -672,6 +688,8 @@ __attribute__((used, noreturn)) void task_end(void)
 	/* It runs next here, most likely, and then finishes us before it looks at anything. */
 	if (joiner)
 		ready(w, joiner, true);
+	if (unlikely(t->ending))
+		scope_leave(w, t);
 	switch_away(w, AFTER_DEAD);
 	__builtin_unreachable();
 }
@@ -689,13 +707,15 @@ void gk_exit(void)
 __attribute__((noinline)) int wait_refused(struct worker *w, uint32_t *l, int err)
 {
 	store(&w->task->claim, CLAIMED);
+	if (err == -ECANCELED)
+		store(&w->task->interrupted, 0);
 	unlock(l);
 	leave(w);
 	return err;
 }
 
 /* A deadline has passed. */
-struct gk_task *wait_expired(struct timer_node *node)
+struct gk_task *wait_expired(struct worker *w, struct timer_node *node)
 {
 	struct gk_task *t = container_of(node, struct gk_task, timer);
 
@@ -756,15 +776,14 @@ void worker_loop(struct worker *w)
 	struct gk_task *t;
 	struct core *from;
 	uint64_t since = now_ns();
-	bool turn;
+	bool turn, more;
 
 	w->home_fpu = fpu_get();
 	if (!enter_loop(w))
 		return;
 	for (;;) {
 		cp = w->cp;
-		if (load(&cp->deadline))
-			timers_run(w);
+		more = load(&cp->deadline) && timers_run(w);
 		if (load(&cp->nready) && w->core->next)
 			end_of_turn(w, since);
 		t = NULL;
@@ -789,6 +808,13 @@ void worker_loop(struct worker *w)
 		cp = w->cp;
 		if (load(&cp->running) == 1 && !ready_worker_first(w) && queued(w))
 			continue;
+		if (more && load(&cp->running) == 1 && !ready_worker_first(w)) {
+			/* Timers are due still: those who wait for the word first, and what they ask to be done outside. */
+			leave(w);
+			if (!enter_loop(w))
+				return;
+			continue;
+		}
 		w->core->parks++;
 		leave(w);
 		if (load(&cp->running) == 1 && !load(&cp->nready)) {
@@ -822,7 +848,9 @@ static __attribute__((noinline)) struct worker *yield_slow(struct worker *w)
 	if (!w->task->pinned)
 		return switch_away(w, AFTER_READY);
 	leave(w);
+	w->own++;
 	w->rt->be->park(w, GK_PARK_READY);
+	w->own--;
 	return enter();
 }
 

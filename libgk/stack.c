@@ -127,14 +127,29 @@ static struct gk_task *map_one(size_t size)
 	return t;
 }
 
-/* A stack of the default size, without system calls, or NULL. Inside. */
-static struct gk_task *pool_get(struct worker *w)
+/* For who needs a stack inside, and found none. False: there is no memory. */
+bool stacks_more(struct runtime *rt)
+{
+	struct gk_task *first = stacks_map(rt), *last = first;
+
+	if (!first)
+		return false;
+	while (last->next)
+		last = last->next;
+	do
+		last->next = load(&rt->mapped);
+	while (!cas(&rt->mapped, last->next, first));
+	return true;
+}
+
+/* The core has none left: takes what others have too many of, or what stacks_more() mapped. Inside. */
+static __attribute__((noinline)) void pool_fill(struct worker *w)
 {
 	struct core *core = w->core;
 	struct runtime *rt = w->rt;
-	struct gk_task *t;
+	struct gk_task *t, *next;
 
-	if (unlikely(!core->free) && load(&rt->stacks)) {
+	if (load(&rt->stacks)) {
 		lock(&rt->stacks_lock);
 		while (core->nfree < KEEP && (t = rt->stacks)) {
 			store(&rt->stacks, t->next);
@@ -144,12 +159,35 @@ static struct gk_task *pool_get(struct worker *w)
 		}
 		unlock(&rt->stacks_lock);
 	}
+	if (core->free || !load(&rt->mapped))
+		return;
+	for (t = exchange(&rt->mapped, NULL); t; t = next) {
+		next = t->next;
+		t->next = core->free;
+		core->free = t;
+		core->nfree++;
+	}
+}
+
+/* A stack of the default size, without system calls, or NULL. Inside. */
+static inline struct gk_task *pool_get(struct worker *w)
+{
+	struct core *core = w->core;
+	struct gk_task *t;
+
+	if (unlikely(!core->free))
+		pool_fill(w);
 	t = core->free;
 	if (likely(t)) {
 		core->free = t->next;
 		core->nfree--;
 	}
 	return t;
+}
+
+struct gk_task *stack_get(struct worker *w)
+{
+	return pool_get(w);
 }
 
 /*

@@ -28,7 +28,7 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->woken = 0;
 	t->lock = 0;
 	t->joiner = NULL;
-	t->ended = t->joined = t->detached = false;
+	t->ended = t->joined = t->detached = t->watched = false;
 	t->claim = CLAIMED;
 	t->claims = SWITCHING | CANCELLABLE;
 	t->cancelled = 0;
@@ -36,6 +36,9 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->waiter.task = t;
 	t->waiter.listed = false;
 	t->timer.core = NULL;
+	t->ending = 0;
+	t->interrupted = 0;
+	t->locals = NULL;
 	t->fn = fn;
 	t->arg = arg;
 	core->started++;
@@ -44,26 +47,47 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->name[0] = 0;
 }
 
-int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), void *arg)
+/* Goes inside with a new task that is the caller's child. NULL, and outside: an error, in *err. */
+static always_inline struct worker *make(const struct gk_attr *attr, void (*fn)(void *arg), void *arg,
+					 struct gk_task **task, int *err)
 {
 	size_t size = attr && attr->stack_size ? attr->stack_size : STACK_SIZE;
 	char name[sizeof(((struct gk_task *)NULL)->name)] = "";
 	unsigned int flags;
 	struct gk_task *t;
 	struct worker *w;
-	int err;
 
+	*err = -EINVAL;
 	if (!fn || size < STACK_MIN || size > STACK_MAX || (attr && attr->flags & ~(GK_PINNED | GK_FPU)))
-		return -EINVAL;
+		return NULL;
 	flags = attr ? attr->flags : 0;
 	if (attr && attr->name)
 		strncpy(name, attr->name, sizeof(name) - 1);
-	w = task_get(size, &t, &err);
+	w = task_get(size, &t, err);
 	if (!w)
-		return err;
+		return NULL;
 	task_init(w, t, flags, fn, arg);
 	if (name[0])
 		memcpy(t->name, name, sizeof(name));
+	task_inherit(t, w->task->locals);
+	*task = t;
+	return w;
+}
+
+struct worker *task_make(const struct gk_attr *attr, void (*fn)(void *arg), void *arg, struct gk_task **task, int *err)
+{
+	return make(attr, fn, arg, task, err);
+}
+
+int gk_spawn(gk_task **task, const struct gk_attr *attr, void (*fn)(void *arg), void *arg)
+{
+	struct gk_task *t;
+	struct worker *w;
+	int err;
+
+	w = make(attr, fn, arg, &t, &err);
+	if (!w)
+		return err;
 	t->detached = !task;
 	ready_new(w, t);
 	leave(w);
@@ -131,11 +155,25 @@ int gk_join_until(gk_task *t, uint64_t deadline)
 	return join(t, deadline);
 }
 
-int gk_cancel(gk_task *t)
+/* Ends the wait of a task that has been cancelled, if it waits. It cannot end meanwhile. */
+void cancel_claim(struct worker *w, struct gk_task *t)
 {
 	unsigned int spins = 0;
-	struct worker *w;
 	uint32_t c;
+
+	/* While it switches away, on another core, it is brief: as the holder of a lock. */
+	while ((c = load(&t->claim)) & SWITCHING && c & CANCELLABLE)
+		spin(&spins);
+	if (c & CANCELLABLE && cas(&t->claim, c, CLAIMED)) {
+		t->result = -ECANCELED;
+		store(&t->interrupted, 0);
+		ready_tail(w, t);
+	}
+}
+
+int gk_cancel(gk_task *t)
+{
+	struct worker *w;
 
 	if (!t)
 		return -EINVAL;
@@ -145,13 +183,7 @@ int gk_cancel(gk_task *t)
 	/* Pairs with wait_here(): the task sees `cancelled`, or we see that it is about to wait. */
 	full_fence_everywhere();
 	w = enter();
-	/* While it switches away, on another core, it is brief: as the holder of a lock. */
-	while ((c = load(&t->claim)) & SWITCHING && c & CANCELLABLE)
-		spin(&spins);
-	if (c & CANCELLABLE && cas(&t->claim, c, CLAIMED)) {
-		t->result = -ECANCELED;
-		ready_tail(w, t);
-	}
+	cancel_claim(w, t);
 	leave(w);
 	return 0;
 }
@@ -162,7 +194,10 @@ int gk_cancelled(void)
 
 	if (!t)
 		return -EPERM;
-	return load(&t->cancelled) && !t->masks;
+	if (!load(&t->cancelled) || t->masks)
+		return 0;
+	store(&t->interrupted, 0);
+	return 1;
 }
 
 int gk_cancel_mask(void)

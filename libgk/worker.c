@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,7 +121,7 @@ static int env_number(const char *name, unsigned long min, unsigned long max, un
 
 static int settings(struct runtime *rt)
 {
-	unsigned long cores, slice, bound, workers;
+	unsigned long cores, slice, bound, workers, sig;
 	cpu_set_t set;
 	int i, n = 0, limit, cpus[CPU_SETSIZE];
 
@@ -133,7 +134,8 @@ static int settings(struct runtime *rt)
 	if (!limit || limit > n)
 		limit = n;
 	if (env_number("GK_CORES", 1, GK_MAX_CORES, limit < GK_MAX_CORES ? limit : GK_MAX_CORES, &cores) ||
-	    env_number("GK_SLICE_US", 100, 10000000, 10000, &slice) || env_number("GK_BOUND", 0, 1u << 20, 0, &bound))
+	    env_number("GK_SLICE_US", 100, 10000000, 10000, &slice) || env_number("GK_BOUND", 0, 1u << 20, 0, &bound) ||
+	    env_number("GK_SIGNAL", SIGRTMIN, SIGRTMAX, SIGRTMIN + 4, &sig))
 		return -EINVAL;
 	if (wanted_cores)
 		cores = wanted_cores;
@@ -143,6 +145,7 @@ static int settings(struct runtime *rt)
 	rt->slice_ns = slice * 1000;
 	rt->grain_ns = rt->slice_ns < 500000 ? rt->slice_ns : 500000;
 	rt->bound = bound;
+	rt->signal = sig;
 	rt->max_workers = workers;
 	rt->soft_workers = SOFT_WORKERS;
 	rt->cores = aligned_alloc(64, (sizeof(struct core) * cores + 63) & ~63ul);
@@ -361,6 +364,7 @@ void main_finish(struct worker *w, int result)
 	unsigned int i;
 
 	rt->result = result;
+	w->own++;
 	/* After this no other worker runs, and one may have been stopped inside: nothing goes inside any more. */
 	rt->be->stop(rt);
 	for (i = 0; i < rt->ncores; i++)
@@ -381,6 +385,7 @@ static void main_task(void *arg)
 	struct runtime *rt = arg;
 	int result = rt->main_fn(rt->main_arg);
 
+	task_locals_end(rt->main);
 	main_finish(self(), result);
 }
 

@@ -42,7 +42,8 @@ int *gk_errno_location(void);
  *
  * Environment: GK_CORES (as gk_set_cores), GK_KMOD=auto|off|require (use gk.ko if it is there; never; or fail),
  * GK_SLICE_US (time after which a task that others wait for is preempted, default 10000), GK_BOUND (running workers a
- * core may have when one more wakes; default 0, as many as wake), GK_WORKERS (most worker threads, default 4096).
+ * core may have when one more wakes; default 0, as many as wake), GK_WORKERS (most worker threads, default 4096),
+ * GK_SIGNAL (what gk_interrupt() sends, SIGRTMIN to SIGRTMAX, default SIGRTMIN + 4).
  */
 int gk_run(int (*fn)(void *arg), void *arg);
 
@@ -133,6 +134,22 @@ int gk_unpin(void);
  */
 int gk_cancel(gk_task *task);
 
+/*
+ * gk_cancel(), which by itself leaves a task alone that is blocked in a system call: it finds out at its next gk call.
+ * This has that call, or if it is in none its next one that blocks, fail with EINTR besides: once; not if a gk call or
+ * gk_cancelled() has told the task first, and not while it masks cancellation. 0 at once, before that has happened;
+ * -EPERM outside a task.
+ *
+ * It is a signal (GK_SIGNAL) to the thread that carries the task, repeated while the task is asleep in the kernel and
+ * has not got it, at first after 1 ms, then ever less often, up to 32 ms; the signal must not be blocked. Ends what
+ * signal(7) lists as interrupted by a handler: read, write, accept, connect, open of a FIFO, flock, wait, nanosleep,
+ * poll, ... A wait on a futex is begun anew by the C library: so a task that waits for a pthread mutex or condition
+ * variable stays there (it may be woken spuriously), sem_wait() ends. Code that repeats its call on EINTR goes on.
+ * Other tasks: their calls that a handler with SA_RESTART lets go on never fail for it; nanosleep, poll, select,
+ * epoll_wait and their like very rarely may. Semantics: Java's Thread.interrupt(), as far as a system call can.
+ */
+int gk_interrupt(gk_task *task);
+
 /* 1 if the calling task was cancelled and does not mask it, else 0. */
 int gk_cancelled(void);
 
@@ -142,6 +159,85 @@ int gk_cancelled(void);
  */
 int gk_cancel_mask(void);
 int gk_cancel_unmask(void);
+
+/* ---- Scopes: tasks that are waited for, and that end together --------------------------------------------------- */
+
+typedef struct gk_scope gk_scope;
+
+#define GK_SCOPE_SUPERVISOR 1u	/* a task that fails does not have the others cancelled */
+#define GK_SCOPE_INTERRUPT 2u	/* its tasks are cancelled by gk_interrupt(), not only by gk_cancel() */
+
+struct gk_scope_attr {
+	uint64_t deadline;	/* when it is cancelled; 0 or GK_FOREVER: never */
+	size_t limit;		/* most tasks at the same time; 0: any number */
+	unsigned int flags;	/* GK_SCOPE_* */
+};
+
+/*
+ * Opens a scope of the calling task, its owner, who must gk_scope_wait() for it; scopes may be opened in scopes. If the
+ * owner ends without, its scopes are cancelled and waited for then: no task leaves a scope alive, but with the main
+ * task's end. attr NULL: the defaults. 0; -ENOMEM, -EINVAL for an unknown flag, -EPERM outside a task.
+ *
+ *	gk_scope_open(&s, NULL);
+ *	for (i = 0; i < n; i++)
+ *		gk_scope_go(s, fetch, &urls[i]);
+ *	err = gk_scope_wait(s);
+ *
+ * Semantics: Kotlin's coroutineScope and supervisorScope; Go's errgroup.
+ */
+int gk_scope_open(gk_scope **scope, const struct gk_scope_attr *attr);
+
+/*
+ * Starts fn(arg) as a task of the scope; by its owner or any task in it. When it is the first to return less than 0,
+ * that is the scope's result, and all other tasks of the scope are cancelled (gk_cancel()). One that was cancelled and
+ * returns -ECANCELED has not failed.
+ * If the scope has as many tasks as it may, waits until one ended. 0; -ECANCELED if the scope is cancelled (by its
+ * owner, its owner's being cancelled, or an error), -ETIMEDOUT if its deadline has passed: nothing is started then, and
+ * the scope's result is not 0. -ECANCELED also if the calling task is and would wait. -ENOMEM, -EINVAL, -EPERM as
+ * gk_spawn().
+ */
+int gk_scope_go(gk_scope *scope, int (*fn)(void *arg), void *arg);
+int gk_scope_spawn(gk_scope *scope, const struct gk_attr *attr, int (*fn)(void *arg), void *arg);
+
+/* The same, waiting until a deadline: then -ETIMEDOUT / without waiting: -EAGAIN where it would. */
+int gk_scope_spawn_until(gk_scope *scope, const struct gk_attr *attr, int (*fn)(void *arg), void *arg,
+			 uint64_t deadline);
+int gk_scope_try_go(gk_scope *scope, int (*fn)(void *arg), void *arg);
+
+/*
+ * Cancels its tasks; it starts none any more, and its result is -ECANCELED unless an error came first or nothing ran. By
+ * the owner or any task in it. 0.
+ */
+int gk_scope_cancel(gk_scope *scope);
+
+/*
+ * Waits until all its tasks have ended, and frees it. If the owner is cancelled, so are they, and it waits on: so tasks
+ * that do not heed it, in a long system call say, are waited for. Returns the first error, -ETIMEDOUT if the deadline
+ * came first while some ran, -ECANCELED if it was cancelled while some ran; else 0. -EPERM if the caller is not the
+ * owner.
+ */
+int gk_scope_wait(gk_scope *scope);
+
+/* The same; when gk_now() is `deadline` its tasks are cancelled, as by the scope's own deadline. */
+int gk_scope_wait_until(gk_scope *scope, uint64_t deadline);
+
+/* ---- Locals: values that a task's children inherit --------------------------------------------------------------- */
+
+/* A key; it outlives the runtime. `static gk_local user = { free };` */
+typedef struct gk_local {
+	void (*destroy)(void *value);	/* called by the last task that has the value, or NULL */
+} gk_local;
+
+/*
+ * Sets the calling task's value; NULL: it has none. Tasks that it starts from now on begin with it (those of its timers
+ * with what it has when it starts the timer); what they set is theirs. The value is not copied: it is shared, and
+ * destroyed when the last task or timer that has it has ended or set another. 0; -ENOMEM, -EINVAL, -EPERM outside a
+ * task. Semantics: Kotlin's coroutine context, Java's ScopedValue.
+ */
+int gk_local_set(gk_local *key, void *value);
+
+/* The calling task's value, or NULL. Anywhere. */
+void *gk_local_get(const gk_local *key);
 
 /* ---- Channels: the Go specification's, with error codes where Go panics ------------------------------------------ */
 
@@ -190,22 +286,50 @@ size_t gk_chan_cap(const gk_chan *chan);
 /* CLOCK_MONOTONIC. Anywhere. */
 uint64_t gk_now(void);
 
-/* Waits at least ns; 0 returns at once. 0. */
+/* Waits at least ns; 0 returns at once. 0; -ECANCELED. */
 int gk_sleep(uint64_t ns);
 
-/* Waits until gk_now() is at least `deadline`. 0. */
+/* Waits until gk_now() is at least `deadline`; if it is, returns at once. 0; -ECANCELED. GK_FOREVER: until cancelled. */
 int gk_sleep_until(uint64_t deadline);
 
 typedef struct gk_timer gk_timer;
 
 /*
- * After ns nanoseconds starts fn(arg) as a task, once. NULL if there is no memory, or outside a task. The timer must be
- * given back with gk_timer_stop(), before or after it fired. Semantics: Go's time.AfterFunc.
+ * After ns nanoseconds starts fn(arg) as a task, once, which inherits the caller's locals. NULL if there is no memory,
+ * or outside a task. The timer must be given back with gk_timer_stop(), before or after it fired. It costs some 100
+ * bytes: the task's stack is found when it fires; if there is no memory then, it fires when there is.
+ * Semantics: Go's time.AfterFunc.
  */
 gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg);
 
 /* 1 if it will not fire any more because of this call, 0 if it has fired. Frees the timer either way. */
 int gk_timer_stop(gk_timer *timer);
+
+/*
+ * It fires ns nanoseconds from now instead, or once more if it has fired; GK_FOREVER: not, until the next reset. 1 if it
+ * was to fire still, 0 if it has fired (or was reset to GK_FOREVER); -EINVAL for NULL. Tasks may reset a timer at the
+ * same time, but not while one stops it. Semantics: Go's Timer.Reset.
+ */
+int gk_timer_reset(gk_timer *timer, uint64_t ns);
+
+/*
+ * A channel of uint64_t that gets the time at which it was due (as gk_now() tells it): once, after ns nanoseconds; or
+ * every ns (not 0), where times that nobody has received when the next is due are left out. To be received from, by
+ * gk_chan_recv() and its kind and gk_select(), and given back by gk_chan_free(), which stops it (from a task only, else
+ * -EPERM). Its length and capacity are 0 always.
+ * NULL if there is no memory, outside a task, or for a ticker of 0. Semantics: Go's time.After, time.NewTicker.
+ */
+gk_chan *gk_after(uint64_t ns);
+gk_chan *gk_ticker(uint64_t ns);
+
+/*
+ * Nothing comes any more, until a reset / what comes, comes ns (GK_FOREVER: for ever) from now and, of a ticker, every ns
+ * from then on. After either has returned nobody receives what was due before. Returns 1 if something would have come,
+ * 0 if not (of gk_after(): it has been received); -EINVAL if the channel is not one of these, or for a ticker of 0.
+ * Semantics: Stop and Reset of Go 1.23's Timer and Ticker.
+ */
+int gk_tick_stop(gk_chan *chan);
+int gk_tick_reset(gk_chan *chan, uint64_t ns);
 
 /* ---- Synchronisation --------------------------------------------------------------------------------------------- */
 
