@@ -99,8 +99,7 @@ void interrupt_start(struct worker *w, struct gk_task *t)
 	uint64_t now = now_ns();
 
 	lock(&t->lock);
-	if (!t->ended) {
-		store(&t->interrupted, 1);
+	if (!t->ended && load(&t->interrupted)) {
 		/* After this nobody looks, until the next is armed. */
 		if (t->watched)
 			timer_del(&t->again);
@@ -148,10 +147,11 @@ int gk_interrupt(gk_task *t)
 	if (!gk_self())
 		return -EPERM;
 	err = interrupt_handler();
-	if (!err)
-		err = gk_cancel(t);
 	if (err)
 		return err;
+	/* Before it can be told that it is cancelled, which takes this back. */
+	store(&t->interrupted, 1);
+	gk_cancel(t);
 	w = enter();
 	interrupt_start(w, t);
 	leave(w);

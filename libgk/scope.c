@@ -104,8 +104,11 @@ static void mark(struct worker *w, struct gk_task *t, struct gk_scope *s)
 {
 	list_del(&t->sibling);
 	list_add_tail(&t->sibling, &s->marked);
-	if (t != w->task)
-		store(&t->cancelled, 1);
+	if (t == w->task)
+		return;
+	if (s->flags & GK_SCOPE_INTERRUPT)
+		store(&t->interrupted, 1);
+	store_release(&t->cancelled, 1);
 }
 
 static void settle(struct worker *w, struct gk_task *t, struct gk_scope *s)
@@ -224,6 +227,8 @@ static int slot_get(struct gk_scope *s, uint64_t deadline, int otherwise)
 			waiter_del(&s->slots, &t->waiter);
 		if (err == -ETIMEDOUT)
 			err = otherwise;
+		else if (err == -ECANCELED && t == s->owner && !s->result)
+			s->result = err;
 	} else {
 		err = s->reason;
 		if (!err)
@@ -253,6 +258,8 @@ static int scope_spawn(gk_scope *s, const struct gk_attr *attr, int (*fn)(void *
 	if (me == s->owner && load(&me->cancelled) && !me->masks)
 		scope_stop(s, -ECANCELED, -ECANCELED);
 	err = slot_get(s, deadline, otherwise);
+	if (err == -ECANCELED && me == s->owner)
+		scope_stop(s, err, err);
 	if (err)
 		return err;
 	w = task_make(attr, scope_task, arg, &t, &err);

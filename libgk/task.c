@@ -179,7 +179,7 @@ int gk_cancel(gk_task *t)
 		return -EINVAL;
 	if (!gk_self())
 		return -EPERM;
-	store(&t->cancelled, 1);
+	store_release(&t->cancelled, 1);	/* after `interrupted` */
 	/* Pairs with wait_here(): the task sees `cancelled`, or we see that it is about to wait. */
 	full_fence_everywhere();
 	w = enter();

@@ -366,9 +366,11 @@ int gk_timer_reset(gk_timer *timer, uint64_t ns)
 	lock(&timer->node.lock);
 	was = timer_del(&timer->node);
 	timer->node.when = when;
-	lock(&w->core->timers_lock);
-	timer_add(w, &timer->node);
-	unlock(&w->core->timers_lock);
+	if (ns != GK_FOREVER) {
+		lock(&w->core->timers_lock);
+		timer_add(w, &timer->node);
+		unlock(&w->core->timers_lock);
+	}
 	unlock(&timer->node.lock);
 	leave(w);
 	return was;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* time.c - sleep and timers. */
+/* time.c - sleep, timers and tickers. */
 #include "lib.h"
+
+#include <sys/resource.h>
 
 static gk_mutex m;
 static int order[64], n_order;
@@ -245,6 +247,379 @@ GK_TEST(a_sleep_ends_while_the_core_is_blocked, 1)
 	gk_yield();
 	CHECK_EQ(1, read(fds[0], &ch, 1));
 	gk_join(t);
+	return 0;
+}
+
+/* ---- many -------------------------------------------------------------------------------------------------------- */
+
+static long resident(void)
+{
+	long size, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (!f || fscanf(f, "%ld %ld", &size, &pages) != 2)
+		CHECK(false);
+	fclose(f);
+	return pages * 4096;
+}
+
+#define MILLION 1000000
+
+GK_TEST(a_million_timers_are_pending_at_the_price_of_their_structs, 2)
+{
+	gk_timer **t = malloc(MILLION * sizeof(*t));
+	unsigned int seed = time(NULL);
+	long before, bytes;
+	int i, stopped = 0;
+
+	fprintf(stderr, "# seed %u\n", seed);
+	memset(t, 0, MILLION * sizeof(*t));
+	before = resident();
+	/* Every thousandth fires meanwhile, first of all others. */
+	for (i = 0; i < MILLION; i++) {
+		t[i] = gk_timer_start(i % 1000 ? 3600 * SEC + rand_r(&seed) : rand_r(&seed) % 1000000, notes, NULL);
+		CHECK(t[i]);
+	}
+	bytes = (resident() - before) / MILLION;
+	CHECK(bytes <= 128);
+	CHECK(WAIT_FOR(n == MILLION / 1000, 20000));
+	/* From the middle, and from the ends. */
+	for (i = 0; i < MILLION; i++)
+		stopped += gk_timer_stop(t[(i * 7919ll) % MILLION]);
+	CHECK_EQ(MILLION - MILLION / 1000, stopped);
+	CHECK_EQ(MILLION / 1000, n);
+	free(t);
+	return 0;
+}
+
+#define BURST 10000
+
+/* All are due at once: who yields gets turns in between, after a bounded number each time. */
+GK_TEST(a_burst_of_timers_does_not_hold_the_core, 1)
+{
+	static gk_timer *t[BURST];
+	uint64_t when = gk_now() + 200 * MS, fired, was, most = 0;
+	long i;
+
+	for (i = 0; i < BURST; i++)
+		t[i] = gk_timer_start(when > gk_now() ? when - gk_now() : 0, notes, NULL);
+	lib_burn(when > gk_now() ? when - gk_now() : 0);
+	was = lib_stats().timers;
+	while (n < BURST) {
+		gk_yield();
+		fired = lib_stats().timers;
+		if (fired - was > most)
+			most = fired - was;
+		was = fired;
+	}
+	CHECK(most < BURST / 4);
+	for (i = 0; i < BURST; i++)
+		CHECK_EQ(0, gk_timer_stop(t[i]));
+	return 0;
+}
+
+/* Each of their tasks keeps its stack, so there are never enough: not one is lost. */
+static gk_chan *gate;
+
+static void notes_and_stays(void *arg)
+{
+	atomic_fetch_add(&n, 1);
+	gk_chan_recv(gate, NULL);
+}
+
+static int stay(void *arg)
+{
+	static gk_timer *t[2000];
+	long i;
+
+	n = 0;
+	gate = gk_chan_new(0, 0);
+	for (i = 0; i < 2000; i++)
+		t[i] = gk_timer_start(MS, notes_and_stays, NULL);
+	CHECK(WAIT_FOR(n == 2000, 30000));
+	gk_chan_close(gate);
+	for (i = 0; i < 2000; i++)
+		CHECK_EQ(0, gk_timer_stop(t[i]));
+	CHECK(WAIT_FOR(lib_stats().tasks == 1, 10000));
+	gk_chan_free(gate);
+	return 0;
+}
+
+TEST(timers_whose_tasks_all_stay_fire)
+{
+	EXPECT_EQ(0, lib_run(1, stay, NULL));
+	EXPECT_EQ(0, lib_run(2, stay, NULL));
+}
+
+static long address_space(void)
+{
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (!f || fscanf(f, "%ld", &pages) != 1)
+		CHECK(false);
+	fclose(f);
+	return pages * 4096;
+}
+
+GK_TEST(without_memory_for_stacks_timers_wait_and_none_is_lost, 2)
+{
+	static gk_timer *t[1000];
+	struct rlimit unlimited, limit;
+	long i, some;
+
+	gate = gk_chan_new(0, 0);
+	/* All that will be needed but stacks. */
+	CHECK_EQ(0, gk_sleep(20 * MS));
+	getrlimit(RLIMIT_AS, &unlimited);
+	for (i = 0; i < 1000; i++)
+		t[i] = gk_timer_start(20 * MS, notes_and_stays, NULL);
+	limit = unlimited;
+	limit.rlim_cur = address_space();
+	CHECK_EQ(0, setrlimit(RLIMIT_AS, &limit));
+	gk_sleep(100 * MS);
+	some = n;
+	CHECK(some < 1000);
+	/* Who sleeps is not kept by those that are due before. */
+	CHECK_EQ(0, gk_sleep(MS));
+	for (i = 900; i < 1000; i++)
+		some = gk_timer_stop(t[i]);
+	CHECK_EQ(1, some);
+	setrlimit(RLIMIT_AS, &unlimited);
+	CHECK(WAIT_FOR(n == 900, 30000));
+	gk_sleep(5 * MS);
+	CHECK_EQ(900, n);
+	gk_chan_close(gate);
+	return 0;
+}
+
+/* ---- reset ------------------------------------------------------------------------------------------------------- */
+
+GK_TEST(a_timer_is_reset_before_and_after_it_fired, 2)
+{
+	gk_timer *t = gk_timer_start(3600 * SEC, notes, NULL);
+
+	CHECK_EQ(-EINVAL, gk_timer_reset(NULL, 1));
+	CHECK_EQ(1, gk_timer_reset(t, MS));
+	CHECK(WAIT_FOR(n == 1, 20000));
+	CHECK_EQ(0, gk_timer_reset(t, MS));
+	CHECK(WAIT_FOR(n == 2, 20000));
+	CHECK_EQ(0, gk_timer_reset(t, 3600 * SEC));
+	CHECK_EQ(1, gk_timer_reset(t, GK_FOREVER));
+	CHECK_EQ(0, gk_timer_reset(t, 3600 * SEC));
+	CHECK_EQ(1, gk_timer_stop(t));
+	CHECK_EQ(2, n);
+	return 0;
+}
+
+static gk_timer *shared;
+static atomic_long fired_before;
+
+static void resets(void *arg)
+{
+	unsigned int seed = (long)arg;
+	int i;
+
+	for (i = 0; i < 2000; i++) {
+		fired_before += !gk_timer_reset(shared, rand_r(&seed) % 20000);
+		if (seed & 4)
+			gk_yield();
+		else if (seed & 8)
+			gk_sleep(rand_r(&seed) % 20000);
+	}
+}
+
+/* A reset that says that it has fired is one firing more; each of the others took one back. */
+static int resets_race(void *arg)
+{
+	gk_task *t[4];
+	long i;
+
+	n = fired_before = 0;
+	shared = gk_timer_start(1000, notes, NULL);
+	for (i = 0; i < 4; i++)
+		gk_spawn(&t[i], NULL, resets, (void *)(time(NULL) + i));
+	for (i = 0; i < 4; i++)
+		gk_join(t[i]);
+	fired_before += !gk_timer_stop(shared);
+	CHECK(WAIT_FOR(n == fired_before, 10000));
+	gk_sleep(MS);
+	CHECK_EQ(fired_before, n);
+	return 0;
+}
+
+TEST(resets_that_race_tell_the_truth)
+{
+	int cores;
+
+	for (cores = 1; cores <= 4; cores++)
+		EXPECT_EQ(0, lib_run(cores, resets_race, NULL));
+}
+
+/* ---- channels that get the time ---------------------------------------------------------------------------------- */
+
+GK_TEST(after_gives_one_element_and_no_sooner, 2)
+{
+	uint64_t start = gk_now(), v = 0;
+	gk_chan *c = gk_after(20 * MS);
+
+	CHECK_EQ(-EAGAIN, gk_chan_try_recv(c, &v));
+	CHECK_EQ(1, gk_chan_recv(c, &v));
+	CHECK(v >= start + 20 * MS);
+	CHECK(v <= gk_now());
+	CHECK_EQ(-ETIMEDOUT, gk_chan_recv_until(c, &v, gk_now() + 5 * MS));
+	/* One that waits in it is not to be seen. */
+	CHECK_EQ(0, gk_tick_reset(c, 1));
+	gk_sleep(5 * MS);
+	CHECK_EQ(0, gk_chan_len(c));
+	CHECK_EQ(0, gk_chan_cap(c));
+	CHECK_EQ(1, gk_chan_try_recv(c, &v));
+	CHECK_EQ(0, gk_tick_stop(c));
+	CHECK_EQ(0, gk_chan_free(c));
+	/* Given back before and after it is due. */
+	CHECK_EQ(0, gk_chan_free(gk_after(3600 * SEC)));
+	c = gk_after(1);
+	gk_sleep(MS);
+	CHECK_EQ(0, gk_chan_free(c));
+	/* None of these. */
+	c = gk_chan_new(8, 1);
+	CHECK_EQ(-EINVAL, gk_tick_stop(c));
+	CHECK_EQ(-EINVAL, gk_tick_reset(c, 1));
+	CHECK_EQ(-EINVAL, gk_tick_stop(NULL));
+	gk_chan_free(c);
+	CHECK(!gk_ticker(0));
+	return 0;
+}
+
+GK_TEST(a_ticker_keeps_its_grid_and_drops_what_nobody_takes, 2)
+{
+	uint64_t first, v, last;
+	gk_chan *c = gk_ticker(2 * MS);
+	int i;
+
+	CHECK_EQ(1, gk_chan_recv(c, &first));
+	last = first;
+	for (i = 0; i < 20; i++) {
+		if (i % 5 == 4)
+			gk_sleep(7 * MS);
+		CHECK_EQ(1, gk_chan_recv(c, &v));
+		CHECK(v > last);
+		CHECK(v <= gk_now());
+		CHECK_EQ(0, (v - first) % (2 * MS));
+		last = v;
+	}
+	/* However long nobody looks: one. */
+	gk_sleep(20 * MS);
+	CHECK_EQ(1, gk_tick_stop(c));
+	CHECK_EQ(-ETIMEDOUT, gk_chan_recv_until(c, &v, gk_now() + 10 * MS));
+	CHECK_EQ(-EINVAL, gk_tick_reset(c, 0));
+	CHECK_EQ(0, gk_tick_reset(c, MS));
+	CHECK_EQ(1, gk_chan_recv(c, &v));
+	CHECK_EQ(1, gk_chan_recv(c, &last));
+	CHECK_EQ(0, (last - v) % MS);
+	CHECK_EQ(0, gk_chan_free(c));
+	return 0;
+}
+
+/* Stops and resets at every moment of a firing, beside others: nothing of before comes. */
+static void stops_and_resets(void *arg)
+{
+	unsigned int seed = (long)arg;
+	uint64_t v, since, ns;
+	gk_chan *c;
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		ns = 1 + rand_r(&seed) % 50000;
+		c = rand_r(&seed) % 2 ? gk_after(ns) : gk_ticker(ns);
+		switch (rand_r(&seed) % 4) {
+		case 0:
+			gk_sleep(rand_r(&seed) % 100000);
+			break;
+		case 1:
+			lib_burn(rand_r(&seed) % 100000);
+			break;
+		case 2:
+			gk_chan_recv_until(c, &v, gk_now() + rand_r(&seed) % 100000);
+			break;
+		}
+		if (rand_r(&seed) % 2) {
+			CHECK(gk_tick_stop(c) >= 0);
+			CHECK_EQ(-EAGAIN, gk_chan_try_recv(c, &v));
+			if (rand_r(&seed) % 4 == 0)
+				CHECK_EQ(-ETIMEDOUT, gk_chan_recv_until(c, &v, gk_now() + 100000));
+			CHECK_EQ(0, gk_tick_stop(c));
+		}
+		if (rand_r(&seed) % 2) {
+			since = gk_now();
+			ns = 1 + rand_r(&seed) % 50000;
+			CHECK(gk_tick_reset(c, ns) >= 0);
+			CHECK_EQ(1, gk_chan_recv(c, &v));
+			CHECK(v >= since + ns);
+		}
+		CHECK_EQ(0, gk_chan_free(c));
+	}
+}
+
+static int stale(void *arg)
+{
+	unsigned int seed = time(NULL);
+	gk_task *t[6];
+	int i;
+
+	fprintf(stderr, "# seed %u\n", seed);
+	for (i = 0; i < 6; i++)
+		gk_spawn(&t[i], NULL, stops_and_resets, (void *)(long)(seed + i));
+	for (i = 0; i < 6; i++)
+		gk_join(t[i]);
+	return 0;
+}
+
+TEST(no_stale_tick_comes_after_a_stop_or_a_reset)
+{
+	int cores;
+
+	for (cores = 1; cores <= 4; cores++)
+		EXPECT_EQ(0, lib_run(cores, stale, NULL));
+}
+
+/* Many receive from one ticker while it is reset: what one gets, no other gets. */
+static gk_chan *ticker;
+static atomic_bool over;
+static atomic_ullong newest;
+
+static void receives(void *arg)
+{
+	uint64_t v, last = 0;
+
+	while (!over) {
+		if (gk_chan_recv_until(ticker, &v, gk_now() + MS) != 1)
+			continue;
+		CHECK(v > last);
+		last = v;
+		if (atomic_exchange(&newest, v) == v)
+			atomic_fetch_add(&early, 1);
+	}
+}
+
+GK_TEST(each_tick_is_received_once, 4)
+{
+	unsigned int seed = time(NULL);
+	gk_task *t[4];
+	int i;
+
+	ticker = gk_ticker(20000);
+	for (i = 0; i < 4; i++)
+		gk_spawn(&t[i], NULL, receives, NULL);
+	for (i = 0; i < 500; i++) {
+		gk_sleep(rand_r(&seed) % 200000);
+		CHECK(gk_tick_reset(ticker, 1000 + rand_r(&seed) % 40000) >= 0);
+	}
+	over = true;
+	for (i = 0; i < 4; i++)
+		gk_join(t[i]);
+	CHECK_EQ(0, early);
+	CHECK_EQ(0, gk_chan_free(ticker));
 	return 0;
 }
 
