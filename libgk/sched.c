@@ -809,7 +809,7 @@ void worker_loop(struct worker *w)
 		if (load(&cp->running) == 1 && !ready_worker_first(w) && queued(w))
 			continue;
 		if (more && load(&cp->running) == 1 && !ready_worker_first(w)) {
-			/* Timers are due still: those who wait for the word first, and what they ask to be done outside. */
+			/* Timers are due still; first those who wait for the word, and what is to be done outside. */
 			leave(w);
 			if (!enter_loop(w))
 				return;

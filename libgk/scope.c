@@ -47,7 +47,7 @@ static struct gk_task *wake_owner(struct gk_scope *s)
 	return v->task;
 }
 
-/* One less that runs. Returns whom to make ready, or NULL. The last use of the scope may be over once it is unlocked. */
+/* One less that runs. Returns whom to make ready, or NULL. Once it is unlocked, the scope may be gone. */
 static struct gk_task *slot_put(struct gk_scope *s)
 {
 	struct waiter *v = waiter_get(&s->slots);

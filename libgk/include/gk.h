@@ -205,8 +205,8 @@ int gk_scope_spawn_until(gk_scope *scope, const struct gk_attr *attr, int (*fn)(
 int gk_scope_try_go(gk_scope *scope, int (*fn)(void *arg), void *arg);
 
 /*
- * Cancels its tasks; it starts none any more, and its result is -ECANCELED unless an error came first or nothing ran. By
- * the owner or any task in it. 0.
+ * Cancels its tasks; it starts none any more, and its result is -ECANCELED unless an error came first or nothing ran.
+ * By the owner or any task in it. 0.
  */
 int gk_scope_cancel(gk_scope *scope);
 
@@ -289,7 +289,7 @@ uint64_t gk_now(void);
 /* Waits at least ns; 0 returns at once. 0; -ECANCELED. */
 int gk_sleep(uint64_t ns);
 
-/* Waits until gk_now() is at least `deadline`; if it is, returns at once. 0; -ECANCELED. GK_FOREVER: until cancelled. */
+/* Waits until gk_now() is at least `deadline`; returns at once if it is. GK_FOREVER: until cancelled. 0; -ECANCELED. */
 int gk_sleep_until(uint64_t deadline);
 
 typedef struct gk_timer gk_timer;
@@ -306,9 +306,9 @@ gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg);
 int gk_timer_stop(gk_timer *timer);
 
 /*
- * It fires ns nanoseconds from now instead, or once more if it has fired; GK_FOREVER: not, until the next reset. 1 if it
- * was to fire still, 0 if it has fired (or was reset to GK_FOREVER); -EINVAL for NULL. Tasks may reset a timer at the
- * same time, but not while one stops it. Semantics: Go's Timer.Reset.
+ * It fires ns nanoseconds from now instead, or once more if it has fired; GK_FOREVER: not, until the next reset. 1 if
+ * it was to fire still, 0 if it has fired (or was reset to GK_FOREVER); -EINVAL for NULL. Tasks may reset a timer at
+ * the same time, but not while one stops it. Semantics: Go's Timer.Reset.
  */
 int gk_timer_reset(gk_timer *timer, uint64_t ns);
 
@@ -323,7 +323,7 @@ gk_chan *gk_after(uint64_t ns);
 gk_chan *gk_ticker(uint64_t ns);
 
 /*
- * Nothing comes any more, until a reset / what comes, comes ns (GK_FOREVER: for ever) from now and, of a ticker, every ns
+ * Nothing comes any more, until a reset / what comes, comes ns (GK_FOREVER: never) from now and, of a ticker, every ns
  * from then on. After either has returned nobody receives what was due before. Returns 1 if something would have come,
  * 0 if not (of gk_after(): it has been received); -EINVAL if the channel is not one of these, or for a ticker of 0.
  * Semantics: Stop and Reset of Go 1.23's Timer and Ticker.

@@ -80,7 +80,7 @@ GK_TEST(a_deadline_cancels_and_is_the_result, 2)
 {
 	struct gk_scope_attr attr = { .deadline = gk_now() + 10 * MS };
 	gk_scope *s;
-	int i, v;
+	int i;
 
 	CHECK_EQ(0, gk_scope_open(&s, &attr));
 	for (i = 0; i < 10; i++)
@@ -106,8 +106,7 @@ GK_TEST(a_deadline_cancels_and_is_the_result, 2)
 	CHECK_EQ(0, gk_scope_go(s, waits, NULL));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_wait_until(s, gk_now() + MS));
 	CHECK_EQ(12, ended);
-	v = 0;
-	return v;
+	return 0;
 }
 
 /* Three levels, each of which waits for the next. */
@@ -162,11 +161,14 @@ GK_TEST(cancelling_who_waits_reaches_all_below, 2)
 }
 
 /* It does not heed its cancellation for a while: it is waited for. */
+static atomic_bool released;
+
 static int stubborn(void *arg)
 {
 	gk_cancel_mask();
 	running++;
-	gk_sleep(20 * MS);
+	while (!released)
+		gk_sleep(200000);
 	running--;
 	ended++;
 	gk_cancel_unmask();
@@ -195,6 +197,9 @@ GK_TEST(nobody_leaks_though_the_owner_is_cancelled, 2)
 	gk_spawn(&t, NULL, owns_stubborn, NULL);
 	CHECK(WAIT_FOR(running, 20000));
 	CHECK_EQ(0, gk_cancel(t));
+	CHECK_EQ(-ETIMEDOUT, gk_join_until(t, gk_now() + 10 * MS));
+	CHECK_EQ(0, ended);
+	released = true;
 	CHECK_EQ(0, gk_join(t));
 	return 0;
 }
@@ -219,7 +224,10 @@ GK_TEST(nobody_leaks_though_the_owner_ends, 2)
 
 	for (i = 0; i < 2; i++) {
 		ended = 0;
+		released = false;
 		gk_spawn(&t, NULL, forgets, (void *)i);
+		CHECK_EQ(-ETIMEDOUT, gk_join_until(t, gk_now() + 10 * MS));
+		released = true;
 		CHECK_EQ(0, gk_join(t));
 		CHECK_EQ(3, ended);
 		CHECK_EQ(0, running);
@@ -394,7 +402,6 @@ static int random_node(void *arg)
 static int trees(void *arg)
 {
 	struct node root = { .seed = time(NULL) + (long)arg, .depth = 6 };
-	gk_task *t[4];
 	int i;
 
 	fprintf(stderr, "# seed %u\n", root.seed);
@@ -410,7 +417,6 @@ static int trees(void *arg)
 		gk_scope_wait(s);
 		CHECK_EQ(0, root.alive);
 	}
-	(void)t;
 	CHECK(WAIT_FOR(lib_stats().tasks == 1, 10000));
 	return 0;
 }
@@ -434,7 +440,7 @@ static int sleeps_until(void *arg)
 static int races(void *arg)
 {
 	struct gk_scope_attr attr = {};
-	long round, n[2] = {};
+	long round;
 	uint64_t end[3];
 	gk_scope *s;
 	int i, err;
@@ -448,7 +454,6 @@ static int races(void *arg)
 		}
 		err = gk_scope_wait(s);
 		CHECK(!err || err == -ETIMEDOUT);
-		n[!err]++;
 	}
 	CHECK(WAIT_FOR(lib_stats().tasks == 1, 10000));
 	return 0;
