@@ -23,6 +23,7 @@
 #ifndef GK_INTERNAL_H
 #define GK_INTERNAL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -224,6 +225,7 @@ struct gk_task {
 	bool pooled;
 	char *chunk;			/* the mapping, in the last task of each */
 	struct gk_task *next_chunk;
+	struct list own;		/* own_lock: of those that are not pooled */
 	char name[32];
 
 	/* scopes, locals, interruption: see the files of these names */
@@ -300,6 +302,11 @@ struct worker {
 	bool leaving;			/* the main task ended on it */
 	uint32_t gone;			/* left */
 	void *backend;			/* monitor.c */
+	const void *stopped_at;		/* the signal's context, while it waits in the handler */
+	struct {			/* of the watcher, dump.c */
+		uint64_t switches, blocks, since;
+		bool warned;
+	} hog;
 };
 
 enum todo {
@@ -358,6 +365,12 @@ struct runtime {
 
 	uint32_t futile;		/* new tasks to wake no core for: grows as searches find nothing */
 
+	uint64_t awake __attribute__((aligned(64)));	/* dump.c */
+	uint32_t dump_wanted;		/* SIGQUIT came */
+	bool leaks;
+	uint64_t warn_hog_ns;
+	pthread_t watcher;
+
 	uint32_t gq_lock __attribute__((aligned(64)));
 	struct gk_task *gq_first, *gq_last;
 
@@ -365,6 +378,8 @@ struct runtime {
 	struct gk_task *stacks;
 	struct gk_task *chunks;
 	struct gk_task *mapped;		/* for whoever is inside next and needs some; pushed and taken by one atomic */
+	pthread_mutex_t own_lock;	/* outside only; dump.c has more */
+	struct list own;		/* tasks whose stacks are not of a chunk */
 };
 
 extern struct runtime *gk_rt;
@@ -516,6 +531,8 @@ void stacks_unmap(struct runtime *rt);
 void task_free(struct worker *w, struct gk_task *t);	/* inside */
 void task_unmap(struct gk_task *t);			/* outside */
 void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*fn)(void *), void *arg);
+/* Of those that were started, or all. False if the list of own stacks could not be had. Outside. */
+bool tasks_each(struct runtime *rt, bool all, void (*fn)(struct gk_task *t, void *arg), void *arg);
 void stack_fault_handler(void);				/* stack.c: installs it */
 void stack_alt_on(struct worker *w);
 void stack_alt_off(struct worker *w);
@@ -557,6 +574,11 @@ void cancel_claim(struct worker *w, struct gk_task *t);	/* task.c, inside, when 
 void interrupt_start(struct worker *w, struct gk_task *t);	/* interrupt.c, inside */
 void interrupt_now(struct worker *w);			/* outside */
 int interrupt_handler(void);				/* 0: it is there */
+void dump_on(struct runtime *rt);			/* dump.c */
+void dump_off(struct runtime *rt, bool started);
+void dump_if_wanted(struct runtime *rt);
+void awake(struct runtime *rt);
+void asleep(struct runtime *rt);
 
 void main_finish(struct worker *w, int result) __attribute__((noreturn));	/* worker.c */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -558,8 +558,10 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	if (!mw || load(&mw->nopreempt))
 		return;
 	if (load(&monitor(w->rt)->stopping)) {
-		if (!w->may_run && !load(&w->wp->taskless))
+		if (!w->may_run && !load(&w->wp->taskless)) {
+			store_release(&w->stopped_at, context);
 			stopped_for_good(w);
+		}
 		return;
 	}
 	core = &w->rt->cores[load(&w->wp->core)];
@@ -573,8 +575,10 @@ static void preempt(int sig, siginfo_t *info, void *context)
 		core->page->preempts++;
 		make_ready(core, w);
 		settle(core, AFTER_PARK, NULL);
+		store_release(&w->stopped_at, context);
 		core_unlock(core);
 		wait_for_grant(w, NULL);
+		store_release(&w->stopped_at, NULL);
 	} else {
 		core_unlock(core);
 	}

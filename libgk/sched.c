@@ -437,6 +437,7 @@ void do_todo(struct worker *w)
 			struct worker *owner = t->pinned;
 
 			next = t->next;
+			awake(rt);	/* its worker, which has taken itself off in hold() or is about to */
 			store_release(&t->woken, 1);
 			rt->be->unhold(rt, owner->id);
 		}
@@ -759,6 +760,7 @@ int wait_until(struct worker *w, uint32_t *l, enum why why, const void *on, uint
 static bool hold(struct worker *w, struct gk_task *t)
 {
 	leave(w);
+	asleep(w->rt);
 	while (!load_acquire(&t->woken))
 		if (w->rt->be->park(w, GK_PARK_HELD) < 0)
 			return false;
@@ -831,8 +833,13 @@ void worker_loop(struct worker *w)
 			}
 			pull(w);
 		}
-		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0 || !enter_loop(w))
+		asleep(w->rt);
+		if (w->rt->be->park(w, GK_PARK_STANDBY) < 0)
 			return;
+		awake(w->rt);
+		if (!enter_loop(w))
+			return;
+		w->core->clock = now_coarse();
 		/* Granted, maybe for the queue of all: it is its turn. */
 		w->core->turns = 0;
 		since = now_ns();

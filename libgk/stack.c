@@ -9,11 +9,13 @@
  * The top of each stack is moved down by a multiple of 128 bytes, another for each neighbour: tasks that all have their
  * hot lines at the same offset of a page fight for the same few sets of the cache.
  */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -40,10 +42,16 @@ static int guard(char *page)
 	return mprotect(page, PAGE, PROT_NONE);
 }
 
-static struct gk_task *place(char *base, size_t size, unsigned int colour)
+static struct gk_task *task_at(char *base, size_t size, unsigned int colour)
 {
 	uintptr_t top = (uintptr_t)base + PAGE + size - colour % COLOURS * 128;
-	struct gk_task *t = (void *)((top - sizeof(*t)) & ~63ul);
+
+	return (void *)((top - sizeof(struct gk_task)) & ~63ul);
+}
+
+static struct gk_task *place(char *base, size_t size, unsigned int colour)
+{
+	struct gk_task *t = task_at(base, size, colour);
 
 	t->stack = base + PAGE;
 	t->stack_size = size;
@@ -106,7 +114,7 @@ void stacks_unmap(struct runtime *rt)
 	}
 }
 
-static struct gk_task *map_one(size_t size)
+static struct gk_task *map_one(struct runtime *rt, size_t size)
 {
 	struct gk_task *t;
 	int err = errno;
@@ -123,6 +131,9 @@ static struct gk_task *map_one(size_t size)
 	}
 	t = place(base, size, 0);
 	t->pooled = false;
+	pthread_mutex_lock(&rt->own_lock);
+	list_add(&t->own, &rt->own);
+	pthread_mutex_unlock(&rt->own_lock);
 	errno = err;
 	return t;
 }
@@ -206,7 +217,7 @@ struct worker *task_get(size_t size, struct gk_task **task, int *err)
 		t = pool_get(w);
 	if (unlikely(!t)) {
 		leave(w);
-		t = size == STACK_SIZE ? stacks_map(gk_rt) : map_one(size);
+		t = size == STACK_SIZE ? stacks_map(gk_rt) : map_one(gk_rt, size);
 		*err = -ENOMEM;
 		if (!t)
 			return NULL;
@@ -230,6 +241,7 @@ void task_free(struct worker *w, struct gk_task *t)
 	struct core *core = w->core;
 	unsigned int i;
 
+	store(&t->id, 0);
 	if (!t->pooled) {
 		/* Unmapping can block; it is rare enough to be done by leave(). */
 		t->next = w->unmap;
@@ -255,7 +267,36 @@ void task_free(struct worker *w, struct gk_task *t)
 
 void task_unmap(struct gk_task *t)
 {
+	pthread_mutex_lock(&gk_rt->own_lock);
+	list_del(&t->own);
+	pthread_mutex_unlock(&gk_rt->own_lock);
 	munmap(t->stack - PAGE, t->stack_size + PAGE);
+}
+
+bool tasks_each(struct runtime *rt, bool all, void (*fn)(struct gk_task *t, void *arg), void *arg)
+{
+	uint64_t end = now_ns() + 1000000000;
+	struct timespec ts = { end / 1000000000, end % 1000000000 };
+	struct gk_task *c, *t;
+	struct list *l;
+	unsigned int i;
+
+	for (c = load_acquire(&rt->chunks); c; c = c->next_chunk)
+		for (i = 0; i < CHUNK; i++) {
+			t = task_at(c->chunk + i * (size_t)STACK_SIZE, STACK_SIZE - PAGE, i);
+			if (all || load(&t->id))
+				fn(t, arg);
+		}
+	/* A worker that was stopped for good may have it. */
+	if (pthread_mutex_clocklock(&rt->own_lock, CLOCK_MONOTONIC, &ts))
+		return false;
+	for (l = rt->own.next; l != &rt->own; l = l->next) {
+		t = container_of(l, struct gk_task, own);
+		if (all || load(&t->id))
+			fn(t, arg);
+	}
+	pthread_mutex_unlock(&rt->own_lock);
+	return true;
 }
 
 /* ---- overflow ---------------------------------------------------------------------------------------------------- */

@@ -121,7 +121,7 @@ static int env_number(const char *name, unsigned long min, unsigned long max, un
 
 static int settings(struct runtime *rt)
 {
-	unsigned long cores, slice, bound, workers, sig;
+	unsigned long cores, slice, bound, workers, sig, hog;
 	cpu_set_t set;
 	int i, n = 0, limit, cpus[CPU_SETSIZE];
 
@@ -135,7 +135,8 @@ static int settings(struct runtime *rt)
 		limit = n;
 	if (env_number("GK_CORES", 1, GK_MAX_CORES, limit < GK_MAX_CORES ? limit : GK_MAX_CORES, &cores) ||
 	    env_number("GK_SLICE_US", 100, 10000000, 10000, &slice) || env_number("GK_BOUND", 0, 1u << 20, 0, &bound) ||
-	    env_number("GK_SIGNAL", SIGRTMIN, SIGRTMAX, SIGRTMIN + 4, &sig))
+	    env_number("GK_SIGNAL", SIGRTMIN, SIGRTMAX, SIGRTMIN + 4, &sig) ||
+	    env_number("GK_WARN_HOG_MS", 0, 3600000, 0, &hog))
 		return -EINVAL;
 	if (wanted_cores)
 		cores = wanted_cores;
@@ -146,6 +147,7 @@ static int settings(struct runtime *rt)
 	rt->grain_ns = rt->slice_ns < 500000 ? rt->slice_ns : 500000;
 	rt->bound = bound;
 	rt->signal = sig;
+	rt->warn_hog_ns = hog * 1000000;
 	rt->max_workers = workers;
 	rt->soft_workers = SOFT_WORKERS;
 	rt->cores = aligned_alloc(64, (sizeof(struct core) * cores + 63) & ~63ul);
@@ -159,6 +161,7 @@ static int settings(struct runtime *rt)
 		rt->cores[i].alone = cores == 1;
 		rt->cores[i].turns = 1;
 		rt->cores[i].cpu = cpus[i % n];
+		rt->cores[i].clock = now_coarse();
 		rt->cores[i].next_id = i + 2;	/* the main task is 1 */
 	}
 	return 0;
@@ -247,6 +250,7 @@ static void *worker_thread(void *arg)
 		rt->be->exit(w);
 	} else {
 		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
+		asleep(rt);
 		if (err != -ESHUTDOWN)
 			say("a worker could not start: %s", strerror(-err));
 	}
@@ -287,9 +291,11 @@ static int worker_start(struct runtime *rt, struct core *core)
 	n = __atomic_add_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
 	if (n > rt->peak)
 		rt->peak = n;
+	awake(rt);
 	err = pthread_create(&thread, &attr, worker_thread, w);
 	pthread_attr_destroy(&attr);
 	if (err) {
+		asleep(rt);
 		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
 		__atomic_sub_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
 		free(w);
@@ -349,6 +355,7 @@ static void manage(struct runtime *rt)
 		if (poll(&p, 1, again ? 10 : -1) > 0 && read(rt->manager_fd, &n, sizeof(n)) < 0 && errno != EINTR)
 			die("the manager's eventfd: %s", strerror(errno));
 		again = false;
+		dump_if_wanted(rt);
 		for (i = 0; i < rt->ncores && !load_acquire(&rt->main_done); i++)
 			again |= !grow(rt, &rt->cores[i]);
 	}
@@ -488,6 +495,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	memset(rt, 0, sizeof(*rt));
 	rt->main_fn = fn;
 	rt->main_arg = arg;
+	list_init(&rt->own);
 	rt->manager_fd = eventfd(0, EFD_CLOEXEC);
 	if (rt->manager_fd < 0) {
 		err = -errno;
@@ -521,11 +529,12 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	strcpy(rt->main->name, "main");
 	rt->cores[0].started = 1;
 	gq_put(rt, rt->main, rt->main, 1);
+	dump_on(rt);
 	for (i = 0; i < 2 * rt->ncores && i < rt->max_workers; i++) {
 		err = worker_start(rt, &rt->cores[i % rt->ncores]);
 		if (err) {
 			if (!i)
-				goto err_quit;
+				goto err_dump;
 			/* The main task may run already. A core without a worker asks for one when it has work. */
 			say("pthread_create: %s", strerror(-err));
 			break;
@@ -534,7 +543,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	manage(rt);
 
 	result = rt->result;
-	gk_rt = NULL;
+	dump_off(rt, true);
 	gone = all_gone(rt);
 	rt->be->quit(rt);
 	if (gone) {
@@ -544,6 +553,9 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	store_release(&busy, 0);
 	return result;
 
+err_dump:
+	store_release(&rt->main_done, 1);
+	dump_off(rt, false);
 err_quit:
 	gk_rt = NULL;
 	rt->be->quit(rt);

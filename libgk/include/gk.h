@@ -525,6 +525,36 @@ struct gk_stats {
  */
 int gk_stats(struct gk_stats *stats, size_t size);
 
+/* ---- Diagnostics ------------------------------------------------------------------------------------------------- */
+
+/*
+ * When all tasks wait and none could ever go on, the program says so on stderr, with the dump that gk_dump() writes,
+ * and ends with status 2, as Go's do. A task that sleeps in a system call or until a deadline is no deadlock.
+ */
+
+/*
+ * Writes what each task does to the descriptor, as text: id and name; for what it waits, on which object and how long,
+ * or where it runs, or in which system call its thread is asleep; and its stack, with the names of functions, and lines
+ * where the program was built with -g. For people: the format may change. Tasks go on meanwhile, so two of them are not
+ * of one moment. At most 1000 tasks are shown. Anywhere but in a signal handler. 0, -ESRCH if no runtime runs, or the
+ * error of write(2).
+ *
+ * SIGQUIT (Ctrl-\) does the same on stderr and ends the program with status 2, as in Go, unless the program has handled
+ * or ignored it itself before gk_run(). GK_SIGQUIT=continue: the program goes on; off: SIGQUIT is left alone.
+ */
+int gk_dump(int fd);
+
+/*
+ * 1: when the main task of the next gk_run() has ended, says on stderr which tasks still wait without a deadline, for
+ * what and where, and of which of them nothing was left that could have woken them: nothing runs, or nothing that may
+ * run has the channel's address, or it waits for a task or a mutex of such a one. 0: does not. -1, the default: as
+ * GK_LEAKS=1 in the environment says. 0. Anywhere.
+ *
+ * GK_WARN_HOG_MS=N in the environment: says so on stderr when a task has used N milliseconds of CPU time since it was
+ * given its core, with its stack, once for each time.
+ */
+int gk_set_leaks(int on);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }
