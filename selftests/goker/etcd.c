@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* etcd.c - bug kernels of etcd. */
+#include "goker.h"
+
+/* 6873: stop() holds the lock while it waits for the loop to end, whose last round takes the lock. */
+static gk_mutex mu_6873;
+static gk_chan *update_6873, *ended_6873;
+
+static void coalesces_6873(void *arg)
+{
+	while (recv(update_6873)) {
+		UNTIL(fixed || held(&mu_6873));
+		lock(&mu_6873);
+		unlock(&mu_6873);
+	}
+	done(ended_6873);
+}
+
+static void stop_6873(void *arg)
+{
+	lock(&mu_6873);
+	done(update_6873);
+	if (fixed)
+		unlock(&mu_6873);
+	recv(ended_6873);
+	if (!fixed)
+		unlock(&mu_6873);
+}
+
+KERNEL(etcd_6873, "broadcast: mutex lock; stop: chan receive")
+{
+	update_6873 = chan(1);
+	ended_6873 = chan(0);
+	try_send(update_6873, 1);
+	go("broadcast", coalesces_6873, NULL);
+	go("stop", stop_6873, NULL);
+}
+
+/* 7902: followers wait for the leader's round while they hold the lock that the leader needs to end it. */
+static gk_mutex mu_7902;
+static gk_chan *next_7902;
+static gk_wg wg_7902;
+
+static void client_7902(void *arg)
+{
+	long i = (long)arg;
+	gk_chan *mine = next_7902;
+
+	if (!fixed && !i)
+		UNTIL(held(&mu_7902));	/* a follower is first */
+	lock(&mu_7902);
+	if (!i)
+		done(next_7902);
+	if (fixed)
+		unlock(&mu_7902);
+	recv(mine);
+	if (!fixed)
+		unlock(&mu_7902);
+	gk_wg_done(&wg_7902);
+}
+
+static void rounds_7902(void *arg)
+{
+	long i;
+
+	gk_wg_add(&wg_7902, 3);
+	for (i = 0; i < 3; i++)
+		go(i ? "follower" : "leader", client_7902, (void *)i);
+	gk_wg_wait(&wg_7902);
+}
+
+KERNEL(etcd_7902, "rounds: wait group; leader: mutex lock; follower: chan receive; follower: mutex lock")
+{
+	next_7902 = chan(0);
+	go("rounds", rounds_7902, NULL);
+}
+
+TEST_HARNESS_MAIN

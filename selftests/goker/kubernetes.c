@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* kubernetes.c - bug kernels of Kubernetes. */
+#include "goker.h"
+
+/* 1321: distributes under the lock that a watcher needs to stop watching. */
+static gk_mutex mux_1321;
+static gk_chan *result_1321;
+
+static void loop_1321(void *arg)
+{
+	lock(&mux_1321);
+	if (fixed)
+		unlock(&mux_1321);
+	if (!fixed || !gk_chan_cap(result_1321))
+		send(result_1321, 1);
+	if (!fixed)
+		unlock(&mux_1321);
+}
+
+static void watcher_1321(void *arg)
+{
+	UNTIL(fixed || held(&mux_1321));
+	if (fixed)
+		recv(result_1321);
+	lock(&mux_1321);
+	done(result_1321);
+	unlock(&mux_1321);
+}
+
+KERNEL(kubernetes_1321, "loop: chan send; watcher: mutex lock")
+{
+	result_1321 = chan(0);
+	go("loop", loop_1321, NULL);
+	go("watcher", watcher_1321, NULL);
+}
+
+/* 6632: the monitor takes the lock before it closes the channel that a writer waits on, with the lock held. */
+static gk_mutex write_6632;
+static gk_chan *reset_6632, *close_6632;
+
+static void monitor_6632(void *arg)
+{
+	recv(close_6632);
+	if (fixed)
+		recv(reset_6632);
+	UNTIL(fixed || held(&write_6632));
+	lock(&write_6632);
+	done(reset_6632);
+	unlock(&write_6632);
+}
+
+static void writer_6632(void *arg)
+{
+	lock(&write_6632);
+	send(reset_6632, 1);
+	unlock(&write_6632);
+}
+
+static void closer_6632(void *arg)
+{
+	send(close_6632, 1);
+}
+
+KERNEL(kubernetes_6632, "monitor: mutex lock; writer: chan send")
+{
+	reset_6632 = chan(0);
+	close_6632 = chan(0);
+	go("closer", closer_6632, NULL);
+	go("monitor", monitor_6632, NULL);
+	go("writer", writer_6632, NULL);
+}
+
+/* 10182: reports a status under the lock, to a task that takes it before it reads the next. */
+static gk_mutex pods_10182;
+static gk_chan *status_10182;
+
+static void syncs_10182(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		recv(status_10182);
+		/* the second one has the lock by now */
+		UNTIL(fixed || i || held(&pods_10182));
+		lock(&pods_10182);
+		unlock(&pods_10182);
+	}
+}
+
+static void sets_10182(void *arg)
+{
+	lock(&pods_10182);
+	if (fixed)
+		unlock(&pods_10182);
+	send(status_10182, 1);
+	if (!fixed)
+		unlock(&pods_10182);
+}
+
+KERNEL(kubernetes_10182, "sync: mutex lock; set: chan send; third: mutex lock")
+{
+	status_10182 = chan(0);
+	if (fixed) {
+		go("sync", syncs_10182, NULL);
+		go("set", sets_10182, NULL);
+		go("set", sets_10182, NULL);
+		return;
+	}
+	/* The first is let through by a receive of ours, so that the second is the one that sync meets. */
+	go("set", sets_10182, NULL);
+	UNTIL(held(&pods_10182));
+	go("sync", sets_10182, NULL);
+	UNTIL(wanted(&pods_10182));
+	go("third", sets_10182, NULL);
+}
+
+/* 13135: caching starts with the lock held and is let go by a callback, under another lock; events take both, too. */
+static gk_mutex cacher_13135, cache_13135;
+static gk_wg initialized_13135;
+
+static void replace_13135(void *arg)
+{
+	lock(&cacher_13135);
+	UNTIL(fixed || held(&cache_13135));
+	if (fixed)
+		unlock(&cacher_13135);
+	lock(&cache_13135);
+	if (!fixed)
+		unlock(&cacher_13135);
+	unlock(&cache_13135);
+}
+
+static void add_13135(void *arg)
+{
+	lock(&cache_13135);
+	UNTIL(fixed || held(&cacher_13135));
+	lock(&cacher_13135);
+	unlock(&cacher_13135);
+	unlock(&cache_13135);
+	gk_wg_done(&initialized_13135);
+}
+
+KERNEL(kubernetes_13135, "G2: mutex lock; G3: mutex lock")
+{
+	gk_wg_add(&initialized_13135, 1);
+	go("G2", replace_13135, NULL);
+	go("G3", add_13135, NULL);
+}
+
+/* 30872: queue's lock, then informer's, in the callback of a pop; informer's, then queue's, where it asks for sync. */
+static gk_mutex informer_30872, fifo_30872;
+
+static void pop_30872(void *arg)
+{
+	lock(&fifo_30872);
+	UNTIL(fixed || held(&informer_30872));
+	if (fixed)
+		unlock(&fifo_30872);
+	lock(&informer_30872);
+	unlock(&informer_30872);
+	if (!fixed)
+		unlock(&fifo_30872);
+}
+
+static void synced_30872(void *arg)
+{
+	lock(&informer_30872);
+	UNTIL(fixed || held(&fifo_30872));
+	lock(&fifo_30872);
+	unlock(&fifo_30872);
+	unlock(&informer_30872);
+}
+
+static void stops_30872(void *arg)
+{
+	UNTIL(fixed || (wanted(&informer_30872) && wanted(&fifo_30872)));
+	lock(&informer_30872);
+	unlock(&informer_30872);
+}
+
+KERNEL(kubernetes_30872, "G2: mutex lock; G4: mutex lock; G3: mutex lock")
+{
+	go("G2", pop_30872, NULL);
+	go("G4", synced_30872, NULL);
+	go("G3", stops_30872, NULL);
+}
+
+/* 38669: the first events are sent to a channel without a buffer whose reader has stopped. */
+static gk_chan *input_38669, *result_38669;
+
+static void process_38669(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (fixed)
+			try_send(result_38669, i);
+		else
+			send(result_38669, i);
+	}
+	while (recv(input_38669))
+		;
+	done(result_38669);
+}
+
+KERNEL(kubernetes_38669, "watcher: chan send")
+{
+	input_38669 = chan(0);
+	result_38669 = chan(0);
+	go("watcher", process_38669, NULL);
+	done(input_38669);
+}
+
+TEST_HARNESS_MAIN
