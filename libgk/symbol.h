@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "unwind.h"
+#include "regs.h"
 
 /* A range of an ELF file's image. */
 struct bytes {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* unwind.h - x86-64: the registers that a stack is unwound with, by their DWARF numbers. */
-#ifndef GK_ARCH_UNWIND_H
-#define GK_ARCH_UNWIND_H
+/* regs.h - x86-64: the registers that a stack is unwound with, by their DWARF numbers. */
+#ifndef GK_ARCH_REGS_H
+#define GK_ARCH_REGS_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -51,4 +51,4 @@ static inline uintptr_t context_fn(void *const *sp)
 	return (uintptr_t)sp[2];
 }
 
-#endif /* GK_ARCH_UNWIND_H */
+#endif /* GK_ARCH_REGS_H */
