@@ -5,7 +5,8 @@
  * A dump stops nobody. It reads tasks while they go on, so what it says of one task is of one moment, but two tasks may
  * be of different moments; a task that went on while its stack was read is said to have done so. What it reads is
  * libgk's own memory, which stays mapped while the dump holds `dumping` and own_lock, or is read through the kernel
- * (peek()), which does not fault. It neither allocates nor takes a lock of the C library: a task that sleeps may hold it.
+ * (peek()), which does not fault. It neither allocates nor takes a lock of the C library: a task that sleeps may hold
+ * it.
  *
  * The stack of
  *   a task that waits or is ready	begins where it switched away: task->sp;
@@ -13,8 +14,8 @@
  *   one that is asleep in the kernel	where /proc/self/task/TID/syscall says; registers other than two are unknown;
  *   one that runs			is copied by its own thread, in a signal handler (ask()).
  *
- * Deadlock. rt->awake counts, in its lower half, the workers that are not parked without a ready task: those that have a
- * task (running, preempted, blocked in the kernel), search, or are on their way. Its upper half counts how often one
+ * Deadlock. rt->awake counts, in its lower half, the workers that are not parked without a ready task: those that have
+ * a task (running, preempted, blocked in the kernel), search, or are on their way. Its upper half counts how often one
  * was added. A worker takes itself off before it parks as STANDBY or HELD, and adds itself before it looks at anything
  * after that; for a HELD one, who makes its task ready does so, before that task can be found. So:
  *   - Only workers that count change a queue or a timer heap, and what a waiting task waits for.
@@ -292,6 +293,7 @@ static const struct {
 	int number;
 	const char *name;
 } calls[] = {
+/* clang-format off */
 #define CALL(name) { SYS_##name, #name }
 	CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(pread64), CALL(pwrite64), CALL(open), CALL(openat),
 	CALL(close), CALL(stat), CALL(newfstatat), CALL(fsync), CALL(fdatasync), CALL(getdents64), CALL(unlink),
@@ -302,6 +304,7 @@ static const struct {
 	CALL(mmap), CALL(munmap), CALL(mprotect), CALL(madvise), CALL(msync), CALL(execve), CALL(io_uring_enter),
 	CALL(splice), CALL(sendfile), CALL(copy_file_range), CALL(sched_yield),
 #undef CALL
+/* clang-format on */
 };
 
 static const char *call_name(long number)
@@ -485,7 +488,6 @@ static void print_mounted(struct dump *d, struct gk_task *t, struct worker *w)
 	struct stack_view copy = {};
 	struct regs regs = {};
 	unsigned long sp, pc;
-	const char *name;
 	char buf[256];
 	char *p;
 	long nr;
@@ -523,8 +525,8 @@ static void print_mounted(struct dump *d, struct gk_task *t, struct worker *w)
 		print(": asleep in a page fault on core %u\n", core);
 	else if (nr < 0)
 		print(": running on core %u\n", core);
-	else if ((name = call_name(nr)))
-		print(": in %s() on core %u\n", name, core);
+	else if (call_name(nr))
+		print(": in %s() on core %u\n", call_name(nr), core);
 	else
 		print(": in system call %ld on core %u\n", nr, core);
 	if ((nr == -2 || d->disturb || state == GK_W_READY) && ask(w)) {
@@ -903,6 +905,7 @@ static void collect_task(struct gk_task *t, void *arg)
 }
 
 /* qsort() may allocate. */
+/* clang-format off */
 #define SORT(array, n, less) do {							\
 	size_t _gap, _i, _j;								\
 											\
@@ -919,6 +922,7 @@ static void collect_task(struct gk_task *t, void *arg)
 			(array)[_j] = _x;						\
 		}									\
 } while (0)
+/* clang-format on */
 
 static struct stuck *stuck_task(const struct leaks *l, const struct gk_task *t)
 {
@@ -1160,8 +1164,7 @@ static void report_leaks(struct runtime *rt)
 	for (i = 0; i < l.n && i < SHOWN; i++) {
 		print("\n");
 		print_task(&d, l.stuck[i].t);
-		print(l.stuck[i].live ? "    something that may run might have ended this wait\n" :
-					"    nothing was left that could end this wait\n");
+		print("    %s that could end this wait\n", l.stuck[i].live ? "something may run" : "nothing was left");
 	}
 	if (i < l.n)
 		print("\n%zu more tasks\n", l.n - i);

@@ -54,8 +54,9 @@ static const Elf64_Phdr *segment(const struct module *m, unsigned int i)
 {
 	const Elf64_Ehdr *e = (const void *)m->file.p;
 
-	return i < e->e_phnum ? header(m->file, e->e_phoff + (uint64_t)i * sizeof(Elf64_Phdr), sizeof(Elf64_Phdr)) :
-				NULL;
+	if (i >= e->e_phnum)
+		return NULL;
+	return header(m->file, e->e_phoff + (uint64_t)i * sizeof(Elf64_Phdr), sizeof(Elf64_Phdr));
 }
 
 struct bytes module_at(const struct module *m, uintptr_t addr)

@@ -296,4 +296,35 @@ KERNEL(cockroach_35931, "cancel: chan send")
 	go("cancel", cancel_35931, NULL);
 }
 
+/* 10790: a cancelled command leaves a task behind for each channel, whose sender has been cancelled, too. */
+static gk_chan *chans_10790[2], *context_10790;
+
+static void leftover_10790(void *arg)
+{
+	recv(arg);
+}
+
+static void begin_10790(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (first_of(chans_10790[i], context_10790) && !fixed)
+			go("G3", leftover_10790, chans_10790[i]);
+}
+
+static void cancel_10790(void *arg)
+{
+	done(context_10790);
+}
+
+KERNEL(cockroach_10790, "G3: chan receive; G3: chan receive")
+{
+	chans_10790[0] = chan(0);
+	chans_10790[1] = chan(0);
+	context_10790 = chan(0);
+	go("G1", begin_10790, NULL);
+	go("G2", cancel_10790, NULL);
+}
+
 TEST_HARNESS_MAIN

@@ -75,4 +75,45 @@ KERNEL(etcd_7902, "rounds: wait group; leader: mutex lock; follower: chan receiv
 	go("rounds", rounds_7902, NULL);
 }
 
+/* 6857: a status is asked for after the node has stopped. */
+static gk_chan *status_6857, *reply_6857, *stop_6857, *gone_6857;
+
+static void node_6857(void *arg)
+{
+	while (!first_of(status_6857, stop_6857))
+		send(reply_6857, 1);
+	done(gone_6857);
+}
+
+static void asks_6857(void *arg)
+{
+	if (!fixed)
+		recv(gone_6857);
+	while (fixed && !try_send(status_6857, 1)) {
+		if (try_recv(gone_6857))
+			return;
+		gk_yield();
+	}
+	if (!fixed)
+		send(status_6857, 1);
+	recv(reply_6857);
+}
+
+static void stops_6857(void *arg)
+{
+	send(stop_6857, 1);
+	recv(gone_6857);
+}
+
+KERNEL(etcd_6857, "G2: chan send")
+{
+	status_6857 = chan(0);
+	reply_6857 = chan(0);
+	stop_6857 = chan(0);
+	gone_6857 = chan(0);
+	go("G1", node_6857, NULL);
+	go("G2", asks_6857, NULL);
+	go("G3", stops_6857, NULL);
+}
+
 TEST_HARNESS_MAIN

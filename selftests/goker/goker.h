@@ -102,6 +102,21 @@ static inline bool try_recv(gk_chan *c)
 	return gk_chan_try_recv(c, NULL) >= 0;
 }
 
+/*
+ * Which of two can be received from, by asking both again and again: for kernels whose select is not what gets stuck. A
+ * task in it never counts as asleep.
+ */
+static inline int first_of(gk_chan *a, gk_chan *b)
+{
+	for (;;) {
+		if (try_recv(a))
+			return 0;
+		if (try_recv(b))
+			return 1;
+		gk_yield();
+	}
+}
+
 static inline void done(gk_chan *c)
 {
 	CHECK_EQ(0, gk_chan_close(c));

@@ -168,4 +168,35 @@ KERNEL(grpc_3017, "updater: mutex lock")
 	go("updater", updates_3017, NULL);
 }
 
+/* 660: the client stops while a call is under way that tells it, without a buffer, that it is done. */
+static gk_chan *stop_660, *called_660;
+static atomic_int stopped_660;
+
+static void call_660(void *arg)
+{
+	UNTIL(fixed || stopped_660);
+	send(called_660, 1);
+}
+
+static void client_660(void *arg)
+{
+	go("G2", call_660, NULL);
+	while (first_of(stop_660, called_660))
+		;
+	stopped_660 = 1;
+}
+
+static void stops_660(void *arg)
+{
+	send(stop_660, 1);
+}
+
+KERNEL(grpc_660, "G2: chan send")
+{
+	stop_660 = chan(0);
+	called_660 = chan(fixed);
+	go("G1", client_660, NULL);
+	go("stop", stops_660, NULL);
+}
+
 TEST_HARNESS_MAIN

@@ -11,8 +11,7 @@ static void loop_1321(void *arg)
 	lock(&mux_1321);
 	if (fixed)
 		unlock(&mux_1321);
-	if (!fixed || !gk_chan_cap(result_1321))
-		send(result_1321, 1);
+	send(result_1321, 1);
 	if (!fixed)
 		unlock(&mux_1321);
 }
@@ -73,6 +72,7 @@ KERNEL(kubernetes_6632, "monitor: mutex lock; writer: chan send")
 /* 10182: reports a status under the lock, to a task that takes it before it reads the next. */
 static gk_mutex pods_10182;
 static gk_chan *status_10182;
+static atomic_int sets_n_10182;
 
 static void syncs_10182(void *arg)
 {
@@ -81,7 +81,7 @@ static void syncs_10182(void *arg)
 	for (i = 0; i < 2; i++) {
 		recv(status_10182);
 		/* the second one has the lock by now */
-		UNTIL(fixed || i || held(&pods_10182));
+		UNTIL(fixed || sets_n_10182 == 2);
 		lock(&pods_10182);
 		unlock(&pods_10182);
 	}
@@ -90,6 +90,7 @@ static void syncs_10182(void *arg)
 static void sets_10182(void *arg)
 {
 	lock(&pods_10182);
+	atomic_fetch_add(&sets_n_10182, 1);
 	if (fixed)
 		unlock(&pods_10182);
 	send(status_10182, 1);
@@ -97,21 +98,12 @@ static void sets_10182(void *arg)
 		unlock(&pods_10182);
 }
 
-KERNEL(kubernetes_10182, "sync: mutex lock; set: chan send; third: mutex lock")
+KERNEL(kubernetes_10182, "sync: mutex lock; set: chan send")
 {
 	status_10182 = chan(0);
-	if (fixed) {
-		go("sync", syncs_10182, NULL);
-		go("set", sets_10182, NULL);
-		go("set", sets_10182, NULL);
-		return;
-	}
-	/* The first is let through by a receive of ours, so that the second is the one that sync meets. */
+	go("sync", syncs_10182, NULL);
 	go("set", sets_10182, NULL);
-	UNTIL(held(&pods_10182));
-	go("sync", sets_10182, NULL);
-	UNTIL(wanted(&pods_10182));
-	go("third", sets_10182, NULL);
+	go("set", sets_10182, NULL);
 }
 
 /* 13135: caching starts with the lock held and is let go by a callback, under another lock; events take both, too. */
@@ -209,6 +201,81 @@ KERNEL(kubernetes_38669, "watcher: chan send")
 	result_38669 = chan(0);
 	go("watcher", process_38669, NULL);
 	done(input_38669);
+}
+
+/* 5316: a request that took longer than its time limit has nobody to give its result to. */
+static gk_chan *result_5316;
+static atomic_int late_5316;
+
+static void request_5316(void *arg)
+{
+	UNTIL(fixed || late_5316);
+	send(result_5316, 1);
+}
+
+static void finish_5316(void *arg)
+{
+	go("G2", request_5316, NULL);
+	if (gk_chan_recv_until(result_5316, NULL, gk_now() + 1000) != 1)
+		late_5316 = 1;
+}
+
+KERNEL(kubernetes_5316, "G2: chan send")
+{
+	result_5316 = chan(fixed);
+	/* the request is not done before its time is over */
+	go("G1", finish_5316, NULL);
+}
+
+/* 25331: on an error the watch is cancelled, so that nobody is left who would take the result. */
+static gk_chan *result_25331, *error_25331, *context_25331;
+
+static void run_25331(void *arg)
+{
+	if (first_of(error_25331, context_25331))
+		return;
+	done(context_25331);
+	send(result_25331, 1);
+}
+
+static void stop_25331(void *arg)
+{
+	send(error_25331, 1);
+}
+
+KERNEL(kubernetes_25331, "G1: chan send")
+{
+	result_25331 = chan(fixed);
+	error_25331 = chan(0);
+	context_25331 = chan(0);
+	go("G1", run_25331, NULL);
+	go("G2", stop_25331, NULL);
+}
+
+/* 70277: waits for a channel that is closed when the function returns in which it waits. */
+static gk_chan *poll_70277, *stop_70277;
+
+static void poller_70277(void *arg)
+{
+	first_of(poll_70277, stop_70277);
+}
+
+static void waits_70277(void *arg)
+{
+	go("poller", poller_70277, NULL);
+	send(poll_70277, 1);
+	if (fixed)
+		done(stop_70277);
+	recv(stop_70277);
+	if (!fixed)
+		done(stop_70277);
+}
+
+KERNEL(kubernetes_70277, "G1: chan receive")
+{
+	poll_70277 = chan(0);
+	stop_70277 = chan(0);
+	go("G1", waits_70277, NULL);
 }
 
 TEST_HARNESS_MAIN

@@ -149,4 +149,35 @@ KERNEL(moby_36114, "adder: EDEADLK")
 	go("adder", hot_add_36114, NULL);
 }
 
+/* 33781: the monitor is told to stop while a probe is under way, whose result nobody takes any more. */
+static gk_chan *stop_33781, *results_33781;
+static atomic_int stopped_33781;
+
+static void probe_33781(void *arg)
+{
+	UNTIL(fixed || stopped_33781);
+	send(results_33781, 1);
+}
+
+static void monitor_33781(void *arg)
+{
+	go("G3", probe_33781, NULL);
+	while (first_of(stop_33781, results_33781))
+		;
+	stopped_33781 = 1;
+}
+
+static void stops_33781(void *arg)
+{
+	send(stop_33781, 1);
+}
+
+KERNEL(moby_33781, "G3: chan send")
+{
+	stop_33781 = chan(0);
+	results_33781 = chan(fixed);
+	go("G1", monitor_33781, NULL);
+	go("G2", stops_33781, NULL);
+}
+
 TEST_HARNESS_MAIN

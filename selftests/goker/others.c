@@ -52,4 +52,90 @@ KERNEL(serving_2137, "first: chan send; second: mutex lock; test: chan receive")
 	go("test", test_2137, NULL);
 }
 
+/* istio 16224: the handler says that it is done with the lock held that the test takes before it listens. */
+static gk_mutex lock_16224;
+static gk_chan *event_16224, *done_16224;
+
+static void controller_16224(void *arg)
+{
+	recv(event_16224);
+	lock(&lock_16224);
+	send(done_16224, 1);
+	unlock(&lock_16224);
+}
+
+static void test_16224(void *arg)
+{
+	send(event_16224, 1);
+	if (fixed)
+		recv(done_16224);
+	UNTIL(fixed || held(&lock_16224));
+	lock(&lock_16224);
+	unlock(&lock_16224);
+	if (!fixed)
+		recv(done_16224);
+}
+
+KERNEL(istio_16224, "controller: chan send; test: mutex lock")
+{
+	event_16224 = chan(0);
+	done_16224 = chan(0);
+	go("controller", controller_16224, NULL);
+	go("test", test_16224, NULL);
+}
+
+/* istio 17860: the agent is cancelled; what watches its process has nobody to tell that it has ended. */
+static gk_chan *status_17860, *context_17860;
+static atomic_int ended_17860;
+
+static void agent_17860(void *arg)
+{
+	while (!first_of(status_17860, context_17860))
+		;
+	ended_17860 = 1;
+}
+
+static void watches_17860(void *arg)
+{
+	UNTIL(fixed || ended_17860);
+	send(status_17860, 1);
+}
+
+KERNEL(istio_17860, "wait: chan send")
+{
+	status_17860 = chan(fixed);
+	context_17860 = chan(0);
+	go("agent", agent_17860, NULL);
+	go("wait", watches_17860, NULL);
+	done(context_17860);
+}
+
+/* syncthing 5795: the dispatcher's own callback closes the connection, which waits until the dispatcher has ended. */
+static gk_chan *inbox_5795, *closed_5795, *ended_5795;
+
+static void dispatcher_5795(void *arg)
+{
+	if (!first_of(inbox_5795, closed_5795)) {
+		done(closed_5795);
+		if (!fixed)
+			recv(ended_5795);
+	}
+	done(ended_5795);
+}
+
+static void test_5795(void *arg)
+{
+	send(inbox_5795, 1);
+	recv(ended_5795);
+}
+
+KERNEL(syncthing_5795, "G2: chan receive; G1: chan receive")
+{
+	inbox_5795 = chan(0);
+	closed_5795 = chan(0);
+	ended_5795 = chan(0);
+	go("G2", dispatcher_5795, NULL);
+	go("G1", test_5795, NULL);
+}
+
 TEST_HARNESS_MAIN
