@@ -47,6 +47,7 @@
 #define SHOWN		1000u		/* tasks of one dump with their stacks; more are counted */
 #define STACK_COPY	(32u << 10)	/* of a running task's stack */
 #define ENTRY_SIZE	48		/* of task_entry(), which nobody called */
+#define OWN_STACK	(128u << 10)	/* of the thread that searches memory: more than that takes */
 #define ANSWER_NS	500000000ull	/* for a thread that is to copy its stack */
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -867,6 +868,7 @@ struct leaks {
 	struct range *ranges;		/* of all stacks, in order */
 	unsigned int live;		/* tasks that run, are ready or wait until a deadline */
 	bool registers_known;		/* of those of them that have a thread */
+	uintptr_t frame;		/* below it our own stack is of the search */
 	bool changed;
 };
 
@@ -985,9 +987,9 @@ static bool in_stack(const struct leaks *l, uintptr_t page)
 static void search_mapping(struct leaks *l, int pagemap, uintptr_t lo, uintptr_t hi)
 {
 	static uintptr_t page[4096 / sizeof(uintptr_t)] __attribute__((aligned(4096)));
-	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 	uint64_t present[64];
 	unsigned int i, n;
+	uintptr_t ours;
 	ssize_t got;
 
 	for (; lo < hi; lo += n * 4096ul) {
@@ -996,12 +998,15 @@ static void search_mapping(struct leaks *l, int pagemap, uintptr_t lo, uintptr_t
 		for (i = 0; i < n; i++) {
 			uintptr_t at = lo + i * 4096ul;
 
-			/* Our own stack has words of the search. */
-			if ((got == (ssize_t)n * 8 && !(present[i] >> 62)) || in_stack(l, at) ||
-			    (at < here + 4096 && at + (128u << 10) > here) || at == (uintptr_t)page)
+			if ((got == (ssize_t)n * 8 && !(present[i] >> 62)) || in_stack(l, at) || at == (uintptr_t)page)
 				continue;
-			if (peek(page, (void *)at, sizeof(page)))
-				search_words(l, page, ARRAY_SIZE(page));
+			if (!peek(page, (void *)at, sizeof(page)))
+				continue;
+			/* Of our own stack, what the search has put there. */
+			ours = 0;
+			if (at < l->frame && l->frame - at <= OWN_STACK)
+				ours = l->frame - at < sizeof(page) ? (l->frame - at) / sizeof(*page) : ARRAY_SIZE(page);
+			search_words(l, page + ours, ARRAY_SIZE(page) - ours);
 		}
 	}
 	memset(page, 0, sizeof(page));
@@ -1130,9 +1135,14 @@ static void *scratch(size_t n, size_t size)
 }
 
 /* `dumping` held. */
-static void report_leaks(struct runtime *rt)
+static __attribute__((noinline)) void report_leaks(struct runtime *rt)
 {
-	struct leaks l = { .rt = rt, .registers_known = true, .mounted = mounted_tasks(rt) };
+	struct leaks l = {
+		.rt = rt,
+		.registers_known = true,
+		.mounted = mounted_tasks(rt),
+		.frame = (uintptr_t)__builtin_frame_address(0) & ~7ul,
+	};
 	struct dump d = { .rt = rt, .mounted = l.mounted };
 	size_t i;
 
