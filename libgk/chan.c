@@ -90,7 +90,7 @@ static inline void copy(void *to, const void *from, size_t size)
 {
 	if (likely(size == 8))
 		memcpy(to, from, 8);
-	else
+	else if (size)		/* of nothing there need be no address */
 		memcpy(to, from, size);
 }
 
