@@ -1005,7 +1005,9 @@ static void search_mapping(struct leaks *l, int pagemap, uintptr_t lo, uintptr_t
 			/* Of our own stack, what the search has put there. */
 			ours = 0;
 			if (at < l->frame && l->frame - at <= OWN_STACK)
-				ours = l->frame - at < sizeof(page) ? (l->frame - at) / sizeof(*page) : ARRAY_SIZE(page);
+				ours = (l->frame - at) / sizeof(*page);
+			if (ours > ARRAY_SIZE(page))
+				ours = ARRAY_SIZE(page);
 			search_words(l, page + ours, ARRAY_SIZE(page) - ours);
 		}
 	}

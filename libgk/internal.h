@@ -161,6 +161,8 @@ struct waiter {
 	bool listed;
 };
 
+#define NO_STACK	((struct gk_task *)1)
+
 /* A pairing heap: the nodes are the memory, so nothing is allocated inside. */
 struct timer_node {
 	uint64_t when;
@@ -180,7 +182,6 @@ struct eh {
 	void *caught;		/* a stack of those that are being handled */
 	unsigned int uncaught;
 };
-#define NO_STACK	((struct gk_task *)1)
 
 struct gk_task {
 	/* what a switch touches */
