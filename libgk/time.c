@@ -533,6 +533,7 @@ int gk_tick_reset(gk_chan *chan, uint64_t ns)
 int tick_free(struct tick *k)
 {
 	struct worker *w = enter();
+	unsigned int spins = 0;
 
 	if (!w)
 		return -EPERM;
@@ -541,7 +542,7 @@ int tick_free(struct tick *k)
 	unlock(&k->node.lock);
 	/* On another core, inside, and brief. */
 	while (load_acquire(&k->firing))
-		relax();
+		spin(&spins);
 	leave(w);
 	free(k);
 	return 0;

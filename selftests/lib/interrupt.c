@@ -102,7 +102,7 @@ static int calls_end(void *arg)
 		for (i = 0; i < CALLS; i++)
 			gk_spawn(&t[i], NULL, makes_a_call, (void *)i);
 		if (late) {
-			CHECK(WAIT_FOR(begun == CALLS, 20000));
+			CHECK(WAIT_FOR(begun == CALLS));
 			gk_sleep(20 * MS);
 			/* In no gk call: it would stay there. */
 			for (i = 0; i < CALLS; i++)
@@ -165,7 +165,7 @@ GK_TEST(a_condition_variable_stays_whole, 2)
 	CHECK_EQ(0, pipe(fds));
 	for (i = 0; i < 4; i++)
 		gk_spawn(&t[i], NULL, waits_for_cond, (void *)(i % 2));
-	CHECK(WAIT_FOR(begun == 4, 20000));
+	CHECK(WAIT_FOR(begun == 4));
 	for (i = 0; i < 4; i++)
 		CHECK_EQ(0, gk_interrupt(t[i]));
 	gk_sleep(50 * MS);
@@ -222,11 +222,11 @@ GK_TEST(not_while_masked_and_not_when_the_task_knows_and_once, 2)
 	for (i = 0; i < 3; i++) {
 		begun = done = 0;
 		gk_spawn(&t, NULL, fns[i], NULL);
-		CHECK(WAIT_FOR(begun, 20000));
+		CHECK(WAIT_FOR(begun));
 		gk_sleep(5 * MS);
 		CHECK_EQ(0, gk_interrupt(t));
 		if (i == 2)
-			CHECK(WAIT_FOR(done, 20000));
+			CHECK(WAIT_FOR(done));
 		gk_sleep(20 * MS);
 		CHECK_EQ(1, write(fds[1], "x", 1));
 		CHECK_EQ(0, gk_join(t));
@@ -306,7 +306,7 @@ static int storm(void *arg)
 		for (i = 0; i < 8; i++)
 			CHECK_EQ(0, gk_join(t[i]));
 	}
-	CHECK(WAIT_FOR(turns, 20000));
+	CHECK(WAIT_FOR(turns));
 	over = true;
 	for (i = 0; i < 4; i++) {
 		CHECK_EQ(0, gk_join(feeders[i]));

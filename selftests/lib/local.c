@@ -109,7 +109,7 @@ GK_TEST(timers_inherit_and_exits_destroy, 2)
 	gk_join(t);
 	CHECK_EQ(0, gk_chan_recv(go, NULL));
 	CHECK_EQ(0, gk_timer_stop(timer));
-	CHECK(WAIT_FOR(destroyed == 5, 10000));
+	CHECK(WAIT_FOR(destroyed == 5));
 	return 0;
 }
 

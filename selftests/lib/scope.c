@@ -86,7 +86,7 @@ GK_TEST(a_deadline_cancels_and_is_the_result, 2)
 	for (i = 0; i < 10; i++)
 		CHECK_EQ(0, gk_scope_go(s, waits, NULL));
 	/* Also while the owner does something else. */
-	CHECK(WAIT_FOR(ended == 10, 20000));
+	CHECK(WAIT_FOR(ended == 10));
 	CHECK(gk_now() >= attr.deadline);
 	CHECK_EQ(-ETIMEDOUT, gk_scope_go(s, waits, NULL));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_try_go(s, waits, NULL));
@@ -140,7 +140,7 @@ GK_TEST(cancelling_who_waits_reaches_all_below, 2)
 	gk_task *t;
 
 	gk_spawn(&t, NULL, owns_nested, NULL);
-	CHECK(WAIT_FOR(running == 81, 20000));
+	CHECK(WAIT_FOR(running == 81));
 	CHECK_EQ(0, gk_cancel(t));
 	CHECK_EQ(0, gk_join(t));
 	/* By a deadline at the top, too; and by an error next to it. */
@@ -153,7 +153,7 @@ GK_TEST(cancelling_who_waits_reaches_all_below, 2)
 	ended = 0;
 	CHECK_EQ(0, gk_scope_open(&s, NULL));
 	CHECK_EQ(0, gk_scope_go(s, nests, (void *)3));
-	CHECK(WAIT_FOR(running == 81, 20000));
+	CHECK(WAIT_FOR(running == 81));
 	CHECK_EQ(0, gk_scope_go(s, fails, (void *)-EIO));
 	CHECK_EQ(-EIO, gk_scope_wait(s));
 	CHECK_EQ(81, ended);
@@ -195,7 +195,7 @@ GK_TEST(nobody_leaks_though_the_owner_is_cancelled, 2)
 	gk_task *t;
 
 	gk_spawn(&t, NULL, owns_stubborn, NULL);
-	CHECK(WAIT_FOR(running, 20000));
+	CHECK(WAIT_FOR(running));
 	CHECK_EQ(0, gk_cancel(t));
 	CHECK_EQ(-ETIMEDOUT, gk_join_until(t, gk_now() + 10 * MS));
 	CHECK_EQ(0, ended);
@@ -417,7 +417,7 @@ static int trees(void *arg)
 		gk_scope_wait(s);
 		CHECK_EQ(0, root.alive);
 	}
-	CHECK(WAIT_FOR(lib_stats().tasks == 1, 10000));
+	CHECK(WAIT_FOR(lib_stats().tasks == 1));
 	return 0;
 }
 
@@ -455,7 +455,7 @@ static int races(void *arg)
 		err = gk_scope_wait(s);
 		CHECK(!err || err == -ETIMEDOUT);
 	}
-	CHECK(WAIT_FOR(lib_stats().tasks == 1, 10000));
+	CHECK(WAIT_FOR(lib_stats().tasks == 1));
 	return 0;
 }
 
