@@ -449,6 +449,9 @@ static bool tick_disarm(struct tick *k)
 
 static void tick_arm(struct worker *w, struct tick *k, uint64_t when)
 {
+	/* Never is no deadline: a core with nothing else to wait for is to see that. */
+	if (when == GK_FOREVER)
+		return;
 	k->node.when = when;
 	k->armed = true;
 	lock(&w->core->timers_lock);

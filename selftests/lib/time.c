@@ -475,6 +475,11 @@ GK_TEST(after_gives_one_element_and_no_sooner, 2)
 	CHECK_EQ(0, gk_chan_cap(c));
 	CHECK_EQ(1, gk_chan_try_recv(c, &v));
 	CHECK_EQ(0, gk_tick_stop(c));
+	/* Never, and then soon. */
+	CHECK_EQ(0, gk_tick_reset(c, GK_FOREVER));
+	CHECK_EQ(-ETIMEDOUT, gk_chan_recv_until(c, &v, gk_now() + 5 * MS));
+	CHECK_EQ(0, gk_tick_reset(c, MS));
+	CHECK_EQ(1, gk_chan_recv(c, &v));
 	CHECK_EQ(0, gk_chan_free(c));
 	/* Given back before and after it is due. */
 	CHECK_EQ(0, gk_chan_free(gk_after(3600 * SEC)));
