@@ -364,7 +364,15 @@ static const char *const reasons[] = {
 	[WHY_CHAN_RECV] = "chan receive",
 	[WHY_NULL_CHAN] = "chan of NULL, for ever",
 	[WHY_MUTEX] = "mutex lock",
+	[WHY_RWLOCK_READ] = "rwlock read",
+	[WHY_RWLOCK_WRITE] = "rwlock write",
+	[WHY_COND] = "condition",
 	[WHY_WG] = "wait group",
+	[WHY_ONCE] = "once",
+	[WHY_SEM] = "semaphore",
+	[WHY_BARRIER] = "barrier",
+	[WHY_SCOPE] = "scope",
+	[WHY_SCOPE_SLOT] = "scope slot",
 };
 
 static const char *reason(enum why why)
@@ -386,11 +394,27 @@ static void print_age(uint64_t since)
 		print(", %llu min", (unsigned long long)ms / 60000);
 }
 
-static struct gk_task *mutex_owner(const void *m)
+/* Who holds what the task waits for, as the word of that says it; NULL: nobody, or nobody in particular. */
+static struct gk_task *holder(enum why why, const void *on)
 {
-	gk_mutex copy;
+	uintptr_t word, marks = 63;	/* a task's address is a multiple of 64 */
 
-	return peek(&copy, m, sizeof(copy)) ? (struct gk_task *)((uintptr_t)copy.owner & ~7ul) : NULL;
+	switch (why) {
+	case WHY_MUTEX:
+	case WHY_ONCE:
+	case WHY_RWLOCK_READ:
+	case WHY_RWLOCK_WRITE:
+		_Static_assert(!offsetof(gk_mutex, owner) && !offsetof(gk_once, task) && !offsetof(gk_rwlock, word),
+			       "first");
+		if (!peek(&word, on, sizeof(word)))
+			return NULL;
+		/* Of a lock with readers it is their number, and bit 0 is not set. */
+		if ((why == WHY_RWLOCK_READ || why == WHY_RWLOCK_WRITE) && !(word & 1))
+			return NULL;
+		return (struct gk_task *)(word & ~marks);
+	default:
+		return NULL;
+	}
 }
 
 /* What it waits for, and since when. */
@@ -404,13 +428,10 @@ static void print_wait(const struct gk_task *t)
 	case WHY_JOIN:
 		print_other(" of ", on);
 		break;
-	case WHY_MUTEX:
-		print(" on %p", on);
-		print_other(" held by ", mutex_owner(on));
-		break;
 	default:
 		if (on)
 			print(" on %p", on);
+		print_other(" held by ", holder(why, on));
 		break;
 	}
 	print_age(load(&t->since));
@@ -1088,6 +1109,7 @@ static void settle_waits(struct leaks *l)
 			continue;
 		switch (s->t->why) {
 		case WHY_NULL_CHAN:
+		case WHY_SLEEP:		/* until GK_FOREVER */
 			break;
 		case WHY_CHAN_SEND:
 		case WHY_CHAN_RECV:
@@ -1097,7 +1119,10 @@ static void settle_waits(struct leaks *l)
 			live = freed_by_task(l, s->t->on);
 			break;
 		case WHY_MUTEX:
-			owner = mutex_owner(s->t->on);
+		case WHY_ONCE:
+		case WHY_RWLOCK_READ:
+		case WHY_RWLOCK_WRITE:
+			owner = holder(s->t->why, s->t->on);
 			live = !owner || freed_by_task(l, owner);
 			break;
 		default:

@@ -327,4 +327,89 @@ KERNEL(cockroach_10790, "G3: chan receive; G3: chan receive")
 	go("G2", cancel_10790, NULL);
 }
 
+/* 6181: prints a cache under its lock by a function that reads it again, while a writer waits between the two. */
+static gk_rwlock rw_6181;
+
+static void lookup_6181(void *arg)
+{
+	rdlock(&rw_6181);
+	UNTIL(fixed || wanted_by_writer(&rw_6181));
+	if (!fixed) {
+		rdlock(&rw_6181);
+		rdunlock(&rw_6181);
+	}
+	rdunlock(&rw_6181);
+}
+
+static void update_6181(void *arg)
+{
+	UNTIL(fixed || read_by_some(&rw_6181));
+	wrlock(&rw_6181);
+	wrunlock(&rw_6181);
+}
+
+KERNEL(cockroach_6181, "lookup: rwlock read; update: rwlock write")
+{
+	go("lookup", lookup_6181, NULL);
+	go("update", update_6181, NULL);
+}
+
+/* 16167: a statement reads the configuration under the lock that it has as a condition's, with an update between. */
+static gk_rwlock rw_16167;
+
+static void executes_16167(void *arg)
+{
+	rdlock(&rw_16167);
+	UNTIL(fixed || wanted_by_writer(&rw_16167));
+	if (!fixed) {
+		rdlock(&rw_16167);
+		rdunlock(&rw_16167);
+	}
+	rdunlock(&rw_16167);
+}
+
+static void updates_16167(void *arg)
+{
+	UNTIL(fixed || read_by_some(&rw_16167));
+	wrlock(&rw_16167);
+	wrunlock(&rw_16167);
+}
+
+KERNEL(cockroach_16167, "G1: rwlock read; G2: rwlock write")
+{
+	go("G1", executes_16167, NULL);
+	go("G2", updates_16167, NULL);
+}
+
+/* 3710: scans under the lock for reading; what it queues asks for it again, with the queue's lock held. */
+static gk_rwlock store_3710;
+static gk_mutex queue_3710;
+
+static void scan_3710(void *arg)
+{
+	rdlock(&store_3710);
+	UNTIL(fixed || wanted_by_writer(&store_3710));
+	if (fixed)
+		rdunlock(&store_3710);
+	lock(&queue_3710);
+	rdlock(&store_3710);
+	rdunlock(&store_3710);
+	unlock(&queue_3710);
+	if (!fixed)
+		rdunlock(&store_3710);
+}
+
+static void raft_3710(void *arg)
+{
+	UNTIL(fixed || read_by_some(&store_3710));
+	wrlock(&store_3710);
+	wrunlock(&store_3710);
+}
+
+KERNEL(cockroach_3710, "G1: rwlock read; G2: rwlock write")
+{
+	go("G1", scan_3710, NULL);
+	go("G2", raft_3710, NULL);
+}
+
 TEST_HARNESS_MAIN

@@ -116,4 +116,66 @@ KERNEL(etcd_6857, "G2: chan send")
 	go("G3", stops_6857, NULL);
 }
 
+/* 6708: syncs under the lock, and on the way asks for the leader, which takes it for reading. */
+static gk_rwlock rw_6708;
+
+static void sync_6708(void *arg)
+{
+	wrlock(&rw_6708);
+	if (fixed)
+		wrunlock(&rw_6708);
+	rdlock(&rw_6708);
+	rdunlock(&rw_6708);
+	if (!fixed)
+		wrunlock(&rw_6708);
+}
+
+KERNEL(etcd_6708, "sync: EDEADLK")
+{
+	go("sync", sync_6708, NULL);
+}
+
+/* 10492: renewing a lease under the lock makes a checkpoint, which takes it. */
+static gk_rwlock rw_10492;
+
+static void renew_10492(void *arg)
+{
+	wrlock(&rw_10492);
+	if (fixed)
+		wrunlock(&rw_10492);
+	wrlock(&rw_10492);
+	wrunlock(&rw_10492);
+}
+
+KERNEL(etcd_10492, "renew: EDEADLK")
+{
+	go("renew", renew_10492, NULL);
+}
+
+/* 5509: returns with the lock held for reading when the client has been closed. */
+static gk_rwlock rw_5509;
+static gk_chan *left_5509;
+
+static void acquire_5509(void *arg)
+{
+	rdlock(&rw_5509);
+	if (fixed)
+		rdunlock(&rw_5509);
+	done(left_5509);
+}
+
+static void close_5509(void *arg)
+{
+	recv(left_5509);
+	wrlock(&rw_5509);
+	wrunlock(&rw_5509);
+}
+
+KERNEL(etcd_5509, "close: rwlock write")
+{
+	left_5509 = chan(0);
+	go("acquire", acquire_5509, NULL);
+	go("close", close_5509, NULL);
+}
+
 TEST_HARNESS_MAIN

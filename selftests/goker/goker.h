@@ -15,7 +15,7 @@
  *   fixed		all tasks end, and nothing is reported.
  * Where the bug is a race, the kernel makes its order certain: UNTIL() lets others run until something is so.
  *
- * A task that locks what it holds already is told so by gk_mutex_lock() (-EDEADLK) where Go's waits for ever: lock()
+ * A task that locks what it holds already is told so by gk_mutex_lock() (-EDEADLK) where Go's waits for ever: told()
  * says "EDEADLK" of it and ends the task, with what it holds.
  */
 #ifndef GK_TEST_GOKER_H
@@ -61,10 +61,8 @@ static inline bool held(gk_mutex *m)
 	return __atomic_load_n(&m->owner, __ATOMIC_RELAXED);
 }
 
-static inline void lock(gk_mutex *m)
+static inline void told(int err)
 {
-	int err = gk_mutex_lock(m);
-
 	if (err == -EDEADLK) {
 		dprintf(2, "task 0 '%s': EDEADLK\n", gk_name());
 		gk_exit();
@@ -72,9 +70,45 @@ static inline void lock(gk_mutex *m)
 	CHECK_EQ(0, err);
 }
 
+static inline void lock(gk_mutex *m)
+{
+	told(gk_mutex_lock(m));
+}
+
 static inline void unlock(gk_mutex *m)
 {
 	CHECK_EQ(0, gk_mutex_unlock(m));
+}
+
+static inline void rdlock(gk_rwlock *rw)
+{
+	told(gk_rwlock_rdlock(rw));
+}
+
+static inline void wrlock(gk_rwlock *rw)
+{
+	told(gk_rwlock_wrlock(rw));
+}
+
+static inline void rdunlock(gk_rwlock *rw)
+{
+	CHECK_EQ(0, gk_rwlock_rdunlock(rw));
+}
+
+static inline void wrunlock(gk_rwlock *rw)
+{
+	CHECK_EQ(0, gk_rwlock_wrunlock(rw));
+}
+
+/* A writer waits: from now on new readers wait behind it. */
+static inline bool wanted_by_writer(gk_rwlock *rw)
+{
+	return __atomic_load_n(&rw->writers.first, __ATOMIC_RELAXED);
+}
+
+static inline bool read_by_some(gk_rwlock *rw)
+{
+	return __atomic_load_n(&rw->word, __ATOMIC_RELAXED);
 }
 
 static inline gk_chan *chan(size_t cap)

@@ -278,4 +278,67 @@ KERNEL(kubernetes_70277, "G1: chan receive")
 	go("G1", waits_70277, NULL);
 }
 
+/* 62464: a state's method reads under the lock and calls another that does, with a writer between. */
+static gk_rwlock rw_62464;
+
+static void reconcile_62464(void *arg)
+{
+	rdlock(&rw_62464);
+	UNTIL(fixed || wanted_by_writer(&rw_62464));
+	if (!fixed) {
+		rdlock(&rw_62464);
+		rdunlock(&rw_62464);
+	}
+	rdunlock(&rw_62464);
+}
+
+static void remove_62464(void *arg)
+{
+	UNTIL(fixed || read_by_some(&rw_62464));
+	wrlock(&rw_62464);
+	wrunlock(&rw_62464);
+}
+
+KERNEL(kubernetes_62464, "reconcile: rwlock read; remove: rwlock write")
+{
+	go("reconcile", reconcile_62464, NULL);
+	go("remove", remove_62464, NULL);
+}
+
+/* 58107: workers wait for work with the lock held for reading, and who would make work waits for it for writing. */
+static gk_rwlock workers_58107;
+static gk_mutex mu_58107;
+static gk_cond work_58107;
+static bool made_58107;
+
+static void worker_58107(void *arg)
+{
+	rdlock(&workers_58107);
+	if (fixed)
+		rdunlock(&workers_58107);
+	lock(&mu_58107);
+	while (!made_58107)
+		CHECK_EQ(0, gk_cond_wait(&work_58107, &mu_58107));
+	unlock(&mu_58107);
+	if (!fixed)
+		rdunlock(&workers_58107);
+}
+
+static void sync_58107(void *arg)
+{
+	UNTIL(fixed || read_by_some(&workers_58107));
+	wrlock(&workers_58107);
+	lock(&mu_58107);
+	made_58107 = true;
+	gk_cond_broadcast(&work_58107);
+	unlock(&mu_58107);
+	wrunlock(&workers_58107);
+}
+
+KERNEL(kubernetes_58107, "G3: condition; G5: rwlock write")
+{
+	go("G3", worker_58107, NULL);
+	go("G5", sync_58107, NULL);
+}
+
 TEST_HARNESS_MAIN

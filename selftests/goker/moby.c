@@ -180,4 +180,71 @@ KERNEL(moby_33781, "G3: chan send")
 	go("G2", stops_33781, NULL);
 }
 
+/* 30408: waits to be active; a plugin that failed to become so tells nobody. */
+static gk_mutex mu_30408;
+static gk_cond active_30408;
+static gk_chan *waited_30408;
+static bool failed_30408;
+
+static void waits_30408(void *arg)
+{
+	lock(&mu_30408);
+	while (!failed_30408)
+		CHECK_EQ(0, gk_cond_wait(&active_30408, &mu_30408));
+	unlock(&mu_30408);
+	done(waited_30408);
+}
+
+static void test_30408(void *arg)
+{
+	go("G2", waits_30408, NULL);
+	if (fixed) {
+		lock(&mu_30408);
+		failed_30408 = true;
+		gk_cond_broadcast(&active_30408);
+		unlock(&mu_30408);
+	}
+	recv(waited_30408);
+}
+
+KERNEL(moby_30408, "G1: chan receive; G2: condition")
+{
+	waited_30408 = chan(0);
+	go("G1", test_30408, NULL);
+}
+
+/* 27782: a reader of logs waits, under its lock, for an event that comes only when the file is removed. */
+static gk_mutex logger_27782, watch_27782;
+static gk_cond event_27782;
+static bool removed_27782;
+
+static void reader_27782(void *arg)
+{
+	lock(&logger_27782);
+	lock(&watch_27782);
+	while (!removed_27782)
+		CHECK_EQ(0, gk_cond_wait(&event_27782, &watch_27782));
+	unlock(&watch_27782);
+	unlock(&logger_27782);
+}
+
+static void closes_27782(void *arg)
+{
+	UNTIL(fixed || held(&logger_27782));
+	if (fixed) {
+		lock(&watch_27782);
+		removed_27782 = true;
+		gk_cond_broadcast(&event_27782);
+		unlock(&watch_27782);
+	}
+	lock(&logger_27782);
+	unlock(&logger_27782);
+}
+
+KERNEL(moby_27782, "G2: condition; G1: mutex lock")
+{
+	go("G2", reader_27782, NULL);
+	go("G1", closes_27782, NULL);
+}
+
 TEST_HARNESS_MAIN

@@ -138,4 +138,56 @@ KERNEL(syncthing_5795, "G2: chan receive; G1: chan receive")
 	go("G1", test_5795, NULL);
 }
 
+/* hugo 3251: waits for a resource's lock with the table's held, which who has the resource needs to give it up. */
+static gk_rwlock table_3251;
+static gk_mutex url_3251;
+
+static void first_3251(void *arg)
+{
+	wrlock(&table_3251);
+	lock(&url_3251);
+	wrunlock(&table_3251);
+	UNTIL(fixed || wanted(&url_3251));
+	rdlock(&table_3251);
+	unlock(&url_3251);
+	rdunlock(&table_3251);
+}
+
+static void second_3251(void *arg)
+{
+	UNTIL(fixed || held(&url_3251));
+	wrlock(&table_3251);
+	if (fixed)
+		wrunlock(&table_3251);
+	lock(&url_3251);
+	unlock(&url_3251);
+	if (!fixed)
+		wrunlock(&table_3251);
+}
+
+KERNEL(hugo_3251, "first: rwlock read; second: mutex lock")
+{
+	go("first", first_3251, NULL);
+	go("second", second_3251, NULL);
+}
+
+/* syncthing 4829: clears its addresses under the lock, and notifies, which takes it for reading. */
+static gk_rwlock rw_4829;
+
+static void clear_4829(void *arg)
+{
+	wrlock(&rw_4829);
+	if (fixed)
+		wrunlock(&rw_4829);
+	rdlock(&rw_4829);
+	rdunlock(&rw_4829);
+	if (!fixed)
+		wrunlock(&rw_4829);
+}
+
+KERNEL(syncthing_4829, "G1: EDEADLK")
+{
+	go("G1", clear_4829, NULL);
+}
+
 TEST_HARNESS_MAIN
