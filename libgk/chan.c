@@ -1,40 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * chan.c - channels: the Go specification's, with error codes where Go panics.
+ * chan.c - channels: the Go specification's, with error codes where Go panics. The invariants stand in chan.h.
  *
- * Invariants, under chan->lock:
- *   Senders wait only while the buffer is full, receivers only while it is empty, so at most one of the two lists has
- *   tasks.
- *   A closed channel has no waiting task.
- *   A list may have waiters whose wait has ended otherwise (waiter_get() drops them).
- *   Who takes a task off a list has done the whole of its operation: it copies the element and sets its result.
+ * What is decided without the lock, and why that is right:
  *
- * Elements pass through task->buf, as user memory may fault and is touched outside only. An element of more than SMALL
- * bytes passes as a pointer to a copy of its own, which the receiver frees.
+ *   A try to send fails if the channel is open and full. The two are read one after the other, in any order. A closed
+ *   channel does not become full from not full, and an open one was not closed before: so if it was seen open, and seen
+ *   full, there is a moment of the call at which it was both.
+ *
+ *   A try to receive fails if the channel is empty and then open, in this order: as no channel is opened again, it was
+ *   open when it was empty. The other order could see it open, then closed and drained. The loads of `len` and of the
+ *   list are acquires and pair with the stores that empty them: close() stores `closed` before it empties the list of
+ *   senders, so who sees that list empty because of it sees `closed`.
+ *
+ *   A receive, tried or not, returns 0 if the channel is closed and then empty: nothing is sent after the close, so
+ *   what is empty then stays so. The load of `closed` pairs with the store in close(): what the closer did before is
+ *   seen.
+ *
+ *   In each case the looks err to one side only: a list may be seen with waiters whose wait has ended, and then the
+ *   lock is taken to find out. No sender or receiver is lost as these paths change nothing.
  */
 #include <stdlib.h>
-#include <string.h>
 
-#include "switch.h"
-
-struct gk_chan {
-	uint32_t lock;
-	bool closed;
-	bool big;			/* the slots hold pointers to elements */
-	size_t elem_size;		/* as the user has it */
-	size_t slot_size;
-	size_t cap, len, head;
-	struct gk_queue senders, receivers;
-	struct tick *tick;		/* of gk_after(), gk_ticker(); or NULL */
-	char slots[] __attribute__((aligned(64)));
-};
-
-/* How long a call may wait. */
-enum when {
-	NOW,
-	UNTIL,
-	EVER,
-};
+#include "chan.h"
 
 gk_chan *gk_chan_new(size_t elem_size, size_t cap)
 {
@@ -51,253 +39,360 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap)
 		return NULL;
 	memset(c, 0, bytes);
 	c->big = big;
+	c->word = elem_size == 8;
 	c->elem_size = elem_size;
 	c->slot_size = slot_size;
 	c->cap = cap;
+	c->refs = 1;
 	return c;
 }
 
-int gk_chan_free(gk_chan *c)
+gk_chan *gk_chan_ref(gk_chan *c)
 {
-	struct worker *w;
-	size_t i;
+	if (c)
+		__atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+	return c;
+}
 
-	if (!c)
-		return 0;
-	w = enter();
+/* Somebody waits on it, or is about to leave a wait. */
+static bool is_waited_for(gk_chan *c)
+{
+	struct worker *w = enter();
+	bool is;
+
 	if (w)
 		lock(&c->lock);
-	if (c->senders.first || c->receivers.first) {
-		if (w) {
-			unlock(&c->lock);
-			leave(w);
-		}
-		return -EBUSY;
-	}
+	is = c->senders.first || c->receivers.first;
 	if (w) {
 		unlock(&c->lock);
 		leave(w);
 	}
-	if (c->tick && tick_free(c->tick))
-		return -EPERM;
-	for (i = 0; c->big && i < c->len; i++)
-		free(*(void **)(c->slots + (c->head + i) % c->cap * c->slot_size));
-	free(c);
+	return is;
+}
+
+int gk_chan_free(gk_chan *c)
+{
+	size_t refs, i;
+
+	if (!c)
+		return 0;
+	do {
+		/* Pairs with the others' decrements: what they did with the channel is done. */
+		refs = load_acquire(&c->refs);
+		if (refs == 1) {
+			if (is_waited_for(c))
+				return -EBUSY;
+			if (c->tick && tick_free(c->tick))
+				return -EPERM;
+			for (i = 0; c->big && i < c->len; i++)
+				free(*(void **)chan_slot(c, chan_index(c, c->head + i), sizeof(void *)));
+			free(c);
+			return 0;
+		}
+	} while (!cas(&c->refs, refs, refs - 1));
 	return 0;
 }
 
-static inline void copy(void *to, const void *from, size_t size)
-{
-	if (likely(size == 8))
-		memcpy(to, from, 8);
-	else if (size)		/* of nothing there need be no address */
-		memcpy(to, from, size);
-}
-
-static inline char *slot(gk_chan *c, size_t i)
-{
-	i += c->head;
-	if (i >= c->cap)
-		i -= c->cap;
-	return c->slots + i * c->slot_size;
-}
-
-/* Takes the calling task's waiter off, whose wait ended without the channel. */
-static void unlist(gk_chan *c, struct gk_queue *q, struct waiter *v)
+/*
+ * Takes the calling task's waiter off, whose wait ended without the channel. What that was is in the task, so that the
+ * wait has less to keep across the switch.
+ */
+static __attribute__((noinline)) void unlist(struct gk_task *t)
 {
 	struct worker *w = enter();
+	gk_chan *c = (gk_chan *)t->on;
 
 	lock(&c->lock);
-	waiter_del(q, v);
+	waiter_del(t->why == WHY_CHAN_SEND ? &c->senders : &c->receivers, &t->waiter);
 	unlock(&c->lock);
 	leave(w);
 }
 
 /* A channel that does not exist is never ready. */
-static int wait_for_ever(enum when when, uint64_t deadline)
+__attribute__((noinline)) int chan_wait_null(enum when when, uint64_t deadline)
 {
 	struct worker *w;
 
+	w = self();
+	if (!w || !w->task)
+		return -EPERM;
 	if (when == NOW)
 		return -EAGAIN;
 	w = enter();
-	if (!w)
-		return -EPERM;
 	lock(&w->task->lock);
 	return wait_until(w, &w->task->lock, WHY_NULL_CHAN, NULL, deadline);
 }
 
-static always_inline int wait_on(struct worker *w, gk_chan *c, struct gk_queue *q, enum when when, uint64_t deadline)
+static always_inline int wait_on(struct worker *w, struct gk_task *t, gk_chan *c, enum why why, enum when when,
+				 uint64_t deadline)
 {
-	enum why why = q == &c->senders ? WHY_CHAN_SEND : WHY_CHAN_RECV;
-	struct waiter *v = &w->task->waiter;
+	struct waiter *v = &t->waiter;
 	int err;
 
-	v->data = w->task->buf;
-	waiter_put(q, v);
+	t->why = why;
+	t->on = c;
+	v->data = t->buf;
+	waiter_put(why == WHY_CHAN_SEND ? &c->senders : &c->receivers, v);
 	if (likely(when == EVER))
 		err = wait_here(w, &c->lock, why, c);
 	else
 		err = wait_until(w, &c->lock, why, c, deadline);
 	if (unlikely(err == -ECANCELED || err == -ETIMEDOUT))
-		unlist(c, q, v);
+		unlist(t);
 	return err;
 }
 
-static always_inline int send(gk_chan *c, const void *elem, enum when when, uint64_t deadline)
+/* The element of a send, to where it may be touched inside; @word: it is a word. */
+static always_inline int stage(gk_chan *c, void *to, const void *elem, bool word)
 {
-	struct gk_task *t = gk_self(), *other;
-	struct waiter *v;
-	struct worker *w;
-	int err = 0;
-	bool big;
+	void *own;
 
-	if (unlikely(!t))
-		return -EPERM;
-	if (unlikely(!c))
-		return wait_for_ever(when, deadline);
-	big = c->big;		/* after a wait the channel may be gone */
-	if (unlikely(big)) {
-		void *own = malloc(c->elem_size);
-
+	if (word) {
+		memcpy(to, elem, 8);
+	} else if (likely(!c->big)) {
+		if (c->slot_size)
+			memcpy(to, elem, c->slot_size);
+	} else {
+		own = malloc(c->elem_size);
 		if (!own)
 			return -ENOMEM;
 		memcpy(own, elem, c->elem_size);
-		memcpy(t->buf, &own, sizeof(own));
-	} else {
-		copy(t->buf, elem, c->slot_size);
+		memcpy(to, &own, sizeof(own));
 	}
+	return 0;
+}
 
-	w = enter();
+static always_inline int send(gk_chan *c, const void *elem, enum when when, uint64_t deadline, bool word)
+{
+	struct worker *w = self();
+	struct gk_task *t, *wake;
+	size_t size;
+	uint64_t v;
+	void *from;
+	bool big;
+	int err;
+
+	if (unlikely(!w || !w->task))
+		return -EPERM;
+	if (when == NOW && !load(&c->closed) && chan_full(c))
+		return -EAGAIN;
+	t = w->task;
+	size = word ? 8 : c->slot_size;
+	big = !word && c->big;		/* after a wait the channel may be gone */
+	from = word ? (void *)&v : t->buf;
+	err = stage(c, from, elem, word);
+	if (unlikely(err))
+		return err;
+
+	go_inside(w);
 	lock(&c->lock);
-	if (unlikely(c->closed)) {
-		err = -EPIPE;
-		goto out_unlock;
-	}
-	v = waiter_get(&c->receivers);
-	if (v) {
-		other = v->task;
-		copy(v->data, t->buf, c->slot_size);
-		other->result = 1;
-		unlock(&c->lock);
-		ready(w, other, true);
-		leave(w);
-		return 0;
-	}
-	if (c->len < c->cap) {
-		copy(slot(c, c->len), t->buf, c->slot_size);
-		c->len++;
-	} else if (when != NOW) {
-		err = wait_on(w, c, &c->senders, when, deadline);
-		goto out;
+	err = chan_put(c, from, size, &wake);
+	if (err == -EAGAIN && when != NOW) {
+		if (word)
+			memcpy(t->buf, &v, 8);
+		err = wait_on(w, t, c, WHY_CHAN_SEND, when, deadline);
 	} else {
-		err = -EAGAIN;
+		unlock(&c->lock);
+		if (wake)
+			ready_woken(w, wake);
+		leave(w);
 	}
-out_unlock:
-	unlock(&c->lock);
-	leave(w);
-out:
-	if (unlikely(err && big))
+	if (unlikely(err) && big)
 		free(*(void **)t->buf);
 	return err;
 }
 
-static always_inline int recv(gk_chan *c, void *elem, enum when when, uint64_t deadline)
+static always_inline int recv(gk_chan *c, void *elem, enum when when, uint64_t deadline, bool word)
 {
-	struct gk_task *t = gk_self(), *other = NULL;
-	size_t elem_size, slot_size;
-	struct waiter *v;
-	struct worker *w;
-	int got = 1;
+	struct worker *w = self();
+	struct gk_task *t, *wake;
+	size_t elem_size, size;
+	uint64_t v = 0;
+	void *to;
 	bool big;
+	int got;
 
-	if (unlikely(!t))
+	if (unlikely(!w || !w->task))
 		return -EPERM;
-	if (unlikely(!c))
-		return wait_for_ever(when, deadline);
-	big = c->big;		/* after a wait the channel may be gone */
-	elem_size = c->elem_size;
-	slot_size = c->slot_size;
-	w = enter();
-	lock(&c->lock);
-	if (c->len) {
-		copy(t->buf, slot(c, 0), c->slot_size);
-		c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
-		c->len--;
-		v = waiter_get(&c->senders);
-		if (v) {
-			copy(slot(c, c->len), v->data, c->slot_size);
-			c->len++;
-		}
-	} else {
-		v = waiter_get(&c->senders);
-		if (v) {
-			copy(t->buf, v->data, c->slot_size);
-		} else if (c->closed) {
-			got = 0;
-		} else if (when != NOW) {
-			got = wait_on(w, c, &c->receivers, when, deadline);
-			goto out;
-		} else {
-			got = -EAGAIN;
-		}
-	}
-	if (v) {
-		other = v->task;
-		other->result = 0;
-	}
-	unlock(&c->lock);
-	if (other)
-		ready(w, other, true);
-	leave(w);
-out:
-	if (likely(got == 1)) {
-		if (unlikely(big)) {
-			void *own = *(void **)t->buf;
+	if (when == NOW && chan_empty(c) && !load_acquire(&c->closed))
+		return -EAGAIN;
+	if (unlikely(load_acquire(&c->closed)) && chan_empty(c))
+		return 0;
+	t = w->task;
+	big = !word && c->big;		/* after a wait the channel may be gone */
+	elem_size = word ? 8 : c->elem_size;
+	size = word ? 8 : c->slot_size;
+	to = word ? (void *)&v : t->buf;
 
-			if (elem)
-				memcpy(elem, own, elem_size);
-			free(own);
-		} else if (elem) {
-			copy(elem, t->buf, slot_size);
-		}
+	go_inside(w);
+	lock(&c->lock);
+	got = chan_take(c, to, size, &wake);
+	if (got == -EAGAIN && when != NOW) {
+		got = wait_on(w, t, c, WHY_CHAN_RECV, when, deadline);
+		if (word)
+			memcpy(&v, t->buf, 8);
+	} else {
+		unlock(&c->lock);
+		if (wake)
+			ready_woken(w, wake);
+		leave(w);
 	}
-	return got;
+	if (unlikely(got != 1))
+		return got;
+	if (!word)
+		chan_unstage(t->buf, elem, elem_size, big);
+	else if (likely(elem))
+		memcpy(elem, &v, 8);
+	return 1;
+}
+
+/* Both kinds are inlined, and the wait with them: see switch.h. */
+static always_inline int send_any(gk_chan *c, const void *elem, enum when when, uint64_t deadline)
+{
+	if (unlikely(!c))
+		return chan_wait_null(when, deadline);
+	if (likely(c->word))
+		return send(c, elem, when, deadline, true);
+	return send(c, elem, when, deadline, false);
+}
+
+static always_inline int recv_any(gk_chan *c, void *elem, enum when when, uint64_t deadline)
+{
+	if (unlikely(!c))
+		return chan_wait_null(when, deadline);
+	if (likely(c->word))
+		return recv(c, elem, when, deadline, true);
+	return recv(c, elem, when, deadline, false);
 }
 
 int gk_chan_send(gk_chan *c, const void *elem)
 {
-	return send(c, elem, EVER, GK_FOREVER);
+	return send_any(c, elem, EVER, GK_FOREVER);
 }
 
 int gk_chan_recv(gk_chan *c, void *elem)
 {
-	return recv(c, elem, EVER, GK_FOREVER);
+	return recv_any(c, elem, EVER, GK_FOREVER);
 }
 
 int gk_chan_try_send(gk_chan *c, const void *elem)
 {
-	return send(c, elem, NOW, 0);
+	return send_any(c, elem, NOW, 0);
 }
 
 int gk_chan_try_recv(gk_chan *c, void *elem)
 {
-	return recv(c, elem, NOW, 0);
+	return recv_any(c, elem, NOW, 0);
 }
 
 int gk_chan_send_until(gk_chan *c, const void *elem, uint64_t deadline)
 {
-	return send(c, elem, UNTIL, deadline);
+	return send_any(c, elem, UNTIL, deadline);
 }
 
 int gk_chan_recv_until(gk_chan *c, void *elem, uint64_t deadline)
 {
-	return recv(c, elem, UNTIL, deadline);
+	return recv_any(c, elem, UNTIL, deadline);
+}
+
+/* Makes them ready, in their order. Inside, no lock held. */
+static void wake_all(struct worker *w, struct gk_task *first)
+{
+	struct gk_task *t;
+
+	if (first && !first->next) {
+		ready(w, first, true);
+		return;
+	}
+	while ((t = first)) {
+		first = t->next;
+		ready_tail(w, t);
+	}
+}
+
+/* Takes up to @n elements that are there to @chunk. Returns how many; if none, *why is 0 or -EAGAIN. */
+static int take_many(gk_chan *c, char *chunk, int n, int *why)
+{
+	struct gk_task *first = NULL, **last = &first, *wake;
+	struct worker *w = enter();
+	size_t size = c->slot_size;
+	int i;
+
+	lock(&c->lock);
+	for (i = 0; i < n; i++) {
+		*why = chan_take(c, chunk + i * size, size, &wake);
+		if (*why != 1)
+			break;
+		if (wake) {
+			*last = wake;
+			last = &wake->next;
+		}
+	}
+	unlock(&c->lock);
+	*last = NULL;
+	wake_all(w, first);
+	leave(w);
+	return i;
+}
+
+static int recv_many(gk_chan *c, void *buf, int n, enum when when, uint64_t deadline)
+{
+	char chunk[1024] __attribute__((aligned(16)));	/* less than touch_stack() sees to */
+	size_t elem_size, size;
+	int done = 0, part, i, got;
+	char *to = buf;
+
+	if (n < 1)
+		return -EINVAL;
+	if (!gk_self())
+		return -EPERM;
+	if (!c)
+		return chan_wait_null(when, deadline);
+	elem_size = c->elem_size;
+	size = c->slot_size;
+	do {
+		part = n - done;
+		if (part * size > sizeof(chunk))
+			part = sizeof(chunk) / size;
+		got = take_many(c, chunk, part, &i);
+		for (part = 0; part < got; part++) {
+			chan_unstage(chunk + part * size, to, elem_size, c->big);
+			if (to)
+				to += elem_size;
+		}
+		done += got;
+	} while (got && done < n);
+	if (done || !i)
+		return done;
+	/* The one that is waited for is all: after a wait the channel may be gone. */
+	switch (when) {
+	case NOW:
+		return -EAGAIN;
+	case UNTIL:
+		return gk_chan_recv_until(c, buf, deadline);
+	default:
+		return gk_chan_recv(c, buf);
+	}
+}
+
+int gk_chan_recv_many(gk_chan *c, void *buf, int n)
+{
+	return recv_many(c, buf, n, EVER, GK_FOREVER);
+}
+
+int gk_chan_try_recv_many(gk_chan *c, void *buf, int n)
+{
+	return recv_many(c, buf, n, NOW, 0);
+}
+
+int gk_chan_recv_many_until(gk_chan *c, void *buf, int n, uint64_t deadline)
+{
+	return recv_many(c, buf, n, UNTIL, deadline);
 }
 
 int gk_chan_close(gk_chan *c)
 {
-	struct gk_task *first = NULL, **last = &first, *t;
+	struct gk_task *first = NULL, **last = &first;
 	struct waiter *v;
 	struct worker *w;
 
@@ -312,23 +407,19 @@ int gk_chan_close(gk_chan *c)
 		leave(w);
 		return -EPIPE;
 	}
-	c->closed = true;
+	/* Before the lists are empty: see the top of this file. */
+	store_release(&c->closed, true);
 	while ((v = waiter_get(&c->receivers))) {
-		v->task->result = 0;
-		*last = v->task;
+		*last = fire(v, 0);
 		last = &v->task->next;
 	}
 	while ((v = waiter_get(&c->senders))) {
-		v->task->result = -EPIPE;
-		*last = v->task;
+		*last = fire(v, -EPIPE);
 		last = &v->task->next;
 	}
 	*last = NULL;
 	unlock(&c->lock);
-	while ((t = first)) {
-		first = t->next;
-		ready(w, t, true);
-	}
+	wake_all(w, first);
 	leave(w);
 	return 0;
 }
@@ -336,21 +427,12 @@ int gk_chan_close(gk_chan *c)
 /* An element that nobody gets is not kept: as if a task had tried to send it. */
 struct gk_task *chan_offer(gk_chan *c, const uint64_t *elem)
 {
-	struct gk_task *t = NULL;
-	struct waiter *v;
+	struct gk_task *wake;
 
 	lock(&c->lock);
-	v = c->closed ? NULL : waiter_get(&c->receivers);
-	if (v) {
-		memcpy(v->data, elem, sizeof(*elem));
-		t = v->task;
-		t->result = 1;
-	} else if (!c->closed && c->len < c->cap) {
-		memcpy(slot(c, c->len), elem, sizeof(*elem));
-		c->len++;
-	}
+	chan_put(c, elem, sizeof(*elem), &wake);
 	unlock(&c->lock);
-	return t;
+	return wake;
 }
 
 bool chan_drain(gk_chan *c)
@@ -359,7 +441,7 @@ bool chan_drain(gk_chan *c)
 
 	lock(&c->lock);
 	was = c->len;
-	c->len = 0;
+	store_release(&c->len, 0);
 	unlock(&c->lock);
 	return was;
 }

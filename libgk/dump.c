@@ -40,7 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "chan.h"
 #include "symbol.h"
 
 #define FRAMES		64
@@ -363,6 +363,7 @@ static const char *const reasons[] = {
 	[WHY_CHAN_SEND] = "chan send",
 	[WHY_CHAN_RECV] = "chan receive",
 	[WHY_NULL_CHAN] = "chan of NULL, for ever",
+	[WHY_SELECT] = "select",
 	[WHY_MUTEX] = "mutex lock",
 	[WHY_RWLOCK_READ] = "rwlock read",
 	[WHY_RWLOCK_WRITE] = "rwlock write",
@@ -417,6 +418,20 @@ static struct gk_task *holder(enum why why, const void *on)
 	}
 }
 
+static void print_select(const struct select *on)
+{
+	struct select s;
+	struct offer o;
+	uint32_t i;
+
+	if (!peek(&s, on, sizeof(s)))
+		return;
+	for (i = 0; i < s.n && i < 8 && peek(&o, &s.offers[i], sizeof(o)); i++)
+		print("%s%s %p", i ? ", " : " of ", o.send ? "send" : "receive", (void *)o.chan);
+	if (i < s.n)
+		print(" and %u more", s.n - i);
+}
+
 /* What it waits for, and since when. */
 static void print_wait(const struct gk_task *t)
 {
@@ -427,6 +442,9 @@ static void print_wait(const struct gk_task *t)
 	switch (why) {
 	case WHY_JOIN:
 		print_other(" of ", on);
+		break;
+	case WHY_SELECT:
+		print_select(on);
 		break;
 	default:
 		if (on)

@@ -11,7 +11,8 @@
  *   - A small lock (channel, mutex, timer heap, task, pool of stacks) is taken inside only, so its contenders are on
  *     other cores, and its holder is not preempted by us: who waits for it inside waits for a brief holder that runs.
  *     Lock order: core word, then one small lock; the global queue's and a timer heap's may nest in it, a mutex's in
- *     that of a condition, a channel's in a tick's.
+ *     that of a condition, a channel's in a tick's. A select locks all its channels, by rising address, in place of
+ *     one.
  *   - A task that waits puts itself on a list, under the list's lock, and switches away; the lock is dropped by whoever
  *     runs next on this worker (finish()), when the task's context is complete. Only then can another core find it.
  *   - What a task waits for, its deadline and gk_cancel() may end the wait at the same time. Whoever changes
@@ -122,6 +123,7 @@ enum after {
 	AFTER_READY,		/* it yielded; queue it */
 	AFTER_YIELD,		/* the same, and the queue has room */
 	AFTER_DEAD,		/* it ended; give its stack back */
+	AFTER_SELECT,		/* it waits in a select; drop the locks of its channels */
 	AFTER_MASK = 7,
 };
 
@@ -141,6 +143,7 @@ enum why {
 	WHY_CHAN_SEND,
 	WHY_CHAN_RECV,
 	WHY_NULL_CHAN,
+	WHY_SELECT,
 	WHY_MUTEX,
 	WHY_RWLOCK_READ,
 	WHY_RWLOCK_WRITE,
@@ -202,6 +205,7 @@ struct gk_task {
 	uint32_t claims;	/* what claim is at first when it waits: SWITCHING, CANCELLABLE unless that is masked */
 	uint32_t cancelled;	/* gk_cancel() was called */
 	int result;		/* of the wait, set by who ends it */
+	struct waiter *fired;	/* channels: which of its waiters that was of */
 	struct waiter waiter;
 	enum why why;
 	const void *on;		/* what it waits for */
@@ -424,6 +428,14 @@ static inline bool word_take(struct worker *w)
 	return word_take_locked(w);
 }
 
+/* Goes inside: @w, which is self() and has a task. */
+static always_inline void go_inside(struct worker *w)
+{
+	touch_stack();
+	if (unlikely(!word_take(w)))
+		word_wait(w);
+}
+
 /* Goes inside: the calling task's worker, holding its core's word; NULL outside a task. */
 static inline struct worker *enter(void)
 {
@@ -431,9 +443,7 @@ static inline struct worker *enter(void)
 
 	if (unlikely(!w || !w->task))
 		return NULL;
-	touch_stack();
-	if (unlikely(!word_take(w)))
-		word_wait(w);
+	go_inside(w);
 	return w;
 }
 
@@ -458,7 +468,7 @@ static inline void waiter_put(struct gk_queue *q, struct waiter *v)
 	if (v->prev)
 		v->prev->next = v;
 	else
-		q->first = v;
+		store_release(&q->first, v);	/* some look at it without the lock */
 	q->last = v;
 }
 
@@ -474,6 +484,18 @@ static inline void waiter_put_front(struct gk_queue *q, struct waiter *v)
 	q->first = v;
 }
 
+static inline void waiter_put_before(struct gk_queue *q, struct waiter *v, struct waiter *next)
+{
+	v->listed = true;
+	v->next = next;
+	v->prev = next->prev;
+	next->prev = v;
+	if (v->prev)
+		v->prev->next = v;
+	else
+		store_release(&q->first, v);
+}
+
 /* Takes it off, if whoever ended the wait has not. */
 static inline void waiter_del(struct gk_queue *q, struct waiter *v)
 {
@@ -483,7 +505,7 @@ static inline void waiter_del(struct gk_queue *q, struct waiter *v)
 	if (v->prev)
 		v->prev->next = v->next;
 	else
-		q->first = v->next;
+		store_release(&q->first, v->next);
 	if (v->next)
 		v->next->prev = v->prev;
 	else
@@ -510,7 +532,7 @@ static inline struct waiter *waiter_get(struct gk_queue *q)
 	struct waiter *v;
 
 	while ((v = q->first)) {
-		q->first = v->next;
+		store_release(&q->first, v->next);
 		if (v->next)
 			v->next->prev = NULL;
 		else
@@ -538,6 +560,7 @@ void stack_fault_handler(void);				/* stack.c: installs it */
 void stack_alt_on(struct worker *w);
 void stack_alt_off(struct worker *w);
 
+void select_parked(struct gk_task *t);			/* inside; select.c */
 struct gk_task *wait_expired(struct worker *w, struct timer_node *node);
 void timer_add(struct worker *w, struct timer_node *node);	/* inside, its core's heap locked; time.c */
 bool timer_del(struct timer_node *node);		/* inside; false if it is in no heap any more */

@@ -36,6 +36,7 @@
 #define RELAX		16	/* pauses between two looks */
 #define PULLS		8	/* tries, a millisecond apart */
 #define STEPPED		16	/* sequences interrupted in a row */
+#define LOCK_PAUSES	128	/* most pauses between two looks at a lock */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
 
 __thread struct worker *gk_worker_self __attribute__((tls_model("initial-exec"), used, externally_visible));
@@ -66,7 +67,7 @@ void full_fence_everywhere(void)
 	errno = err;
 }
 
-/* The holder is on another core and brief, unless the kernel took its CPU away. */
+/* Whoever is waited for is on another core and brief, unless the kernel took its CPU away. */
 void spin(unsigned int *spins)
 {
 	if (++*spins % 256)
@@ -75,12 +76,23 @@ void spin(unsigned int *spins)
 		sched_yield();
 }
 
+/*
+ * The holder is on another core and brief, unless the kernel took its CPU away. Each look takes the lock's line, and
+ * what lies beside it, from a core that works there: so looks become rare fast. Who takes the lock again and again then
+ * does so some times in a row, which is a fraction of the cost of taking turns.
+ */
 void lock_slow(uint32_t *l)
 {
-	unsigned int spins = 0;
+	unsigned int pauses = 1, i;
 
-	while (load(l) || exchange(l, 1))
-		spin(&spins);
+	while (load(l) || exchange(l, 1)) {
+		for (i = 0; i < pauses; i++)
+			relax();
+		if (pauses < LOCK_PAUSES)
+			pauses *= 2;
+		else
+			sched_yield();
+	}
 }
 
 /* The worker's page does not say what it should. */

@@ -110,6 +110,22 @@ static always_inline void push(struct worker *w, struct gk_task *t)
 	queued_more(w);
 }
 
+/* ready(w, t, true), where that is done all the time. */
+static always_inline void ready_woken(struct worker *w, struct gk_task *t)
+{
+	struct core *core = w->core;
+
+	if (unlikely(t->pinned || core->next)) {
+		ready(w, t, true);
+		return;
+	}
+	store(&w->cp->urgent, 1);
+	core->next = t;
+	store(&w->cp->q_next, 1);
+	if (!load(&w->cp->turn))
+		w->todo |= TODO_ARM;
+}
+
 /* The next task of this core's own, or NULL. */
 static always_inline struct gk_task *pick(struct worker *w)
 {
@@ -156,6 +172,9 @@ static always_inline void finish(struct worker *w, uintptr_t note)
 		break;
 	case AFTER_DEAD:
 		task_dead(w, t);
+		break;
+	case AFTER_SELECT:
+		select_parked(t);
 		break;
 	}
 }

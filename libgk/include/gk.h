@@ -250,7 +250,13 @@ typedef struct gk_chan gk_chan;
  */
 gk_chan *gk_chan_new(size_t elem_size, size_t cap);
 
-/* Gives the channel's memory back. -EBUSY, and nothing done, while a task waits on it. */
+/*
+ * A channel is its maker's, and of each who has called gk_chan_ref() for it. gk_chan_free() gives one such share back;
+ * with the last, the channel and what is left in it. -EBUSY, and nothing done, if it is the last while a task waits on
+ * the channel. A share may be given back as soon as the task that has it gets no more from the channel: a sender or
+ * receiver whose element was passed on does not touch it again. NULL is allowed. Anywhere.
+ */
+gk_chan *gk_chan_ref(gk_chan *chan);	/* returns chan */
 int gk_chan_free(gk_chan *chan);
 
 /*
@@ -274,12 +280,77 @@ int gk_chan_recv_until(gk_chan *chan, void *elem, uint64_t deadline);
 int gk_chan_try_send(gk_chan *chan, const void *elem);
 int gk_chan_try_recv(gk_chan *chan, void *elem);
 
+/*
+ * Receives up to n elements, 1 to INT_MAX, to buf (NULL: they are dropped), one behind the other: all that are there,
+ * or the first that comes. Returns how many, 0 when the channel is closed and empty, -EINVAL for n < 1; the rest is as
+ * with gk_chan_recv(). Elements that one call receives are in their order, but others may receive some in between.
+ */
+int gk_chan_recv_many(gk_chan *chan, void *buf, int n);
+int gk_chan_recv_many_until(gk_chan *chan, void *buf, int n, uint64_t deadline);
+int gk_chan_try_recv_many(gk_chan *chan, void *buf, int n);
+
 /* No more sends. Wakes all who wait. 0, -EPIPE when it is closed already, -EINVAL for NULL. */
 int gk_chan_close(gk_chan *chan);
 
 /* Elements in the buffer / its size, at some moment of the call. 0 for NULL. Anywhere. */
 size_t gk_chan_len(const gk_chan *chan);
 size_t gk_chan_cap(const gk_chan *chan);
+
+/* ---- Select: the Go specification's select statement ------------------------------------------------------------- */
+
+/*
+ * One of the things that a select may do. Made by gk_case_recv() and gk_case_send(), in an array that may be used again
+ * and changed between calls: a case whose chan is NULL takes no part.
+ *
+ *	struct gk_case cases[] = { gk_case_recv(in, &v), gk_case_send(out, &n) };
+ *
+ *	switch (gk_select(cases, 2)) {
+ *	case 0: ... v was received, or in is closed: cases[0].result
+ *	case 1: ... n was sent, or out is closed: cases[1].result
+ *	}
+ */
+struct gk_case {
+	gk_chan *chan;
+	void *elem;		/* what is sent, or where what is received goes (NULL: it is dropped) */
+	int op;			/* GK_CASE_RECV, GK_CASE_SEND */
+	int result;		/* of the one that was done: what gk_chan_recv() or gk_chan_send() would return */
+};
+
+#define GK_CASE_RECV 0
+#define GK_CASE_SEND 1
+
+static inline struct gk_case gk_case_recv(gk_chan *chan, void *elem)
+{
+	struct gk_case c = { chan, elem, GK_CASE_RECV, 0 };
+
+	return c;
+}
+
+static inline struct gk_case gk_case_send(gk_chan *chan, const void *elem)
+{
+	struct gk_case c = { chan, (void *)elem, GK_CASE_SEND, 0 };
+
+	return c;
+}
+
+/*
+ * Waits until one of n cases can be done, does exactly one and returns its index; its result is in cases[index].result:
+ * 1 or 0 for a receive, 0 or -EPIPE for a send, as a closed channel is always ready. Among those that can be done each
+ * is as likely as another. The same channel may be in several cases, also in both directions: a select does not meet
+ * itself. With no case, or none with a channel, it waits for ever.
+ * Elements to be sent are copied before it waits; no other case's memory is written to.
+ * -ENOMEM for many cases (about ten or more) or elements of more than 64 bytes; -EINVAL for a bad op, or n > INT_MAX.
+ */
+int gk_select(struct gk_case *cases, size_t n);
+
+/* The same until a deadline: then -ETIMEDOUT. */
+int gk_select_until(struct gk_case *cases, size_t n, uint64_t deadline);
+
+/*
+ * The same without waiting, Go's default: -EAGAIN if there is a moment of the call at which no case could be done. So
+ * not if at each moment one could, were it now this one and then that one.
+ */
+int gk_select_try(struct gk_case *cases, size_t n);
 
 /* ---- Time -------------------------------------------------------------------------------------------------------- */
 
