@@ -354,4 +354,386 @@ GK_TEST(freed_by_the_receiver_at_once, 4)
 	return 0;
 }
 
+static void tries_one(void *arg)
+{
+	long v;
+
+	CHECK_EQ(1, gk_chan_try_recv(arg, &v));
+	gk_wg_done(&consumers);
+}
+
+/* A try may fail only if there is a moment of the call at which it could not be done. */
+static int never_misses(void *arg)
+{
+	gk_chan *c;
+	long i, v;
+
+	for (i = 0; i < 5000; i++) {
+		c = gk_chan_new(sizeof(v), 2);
+		v = 1;
+		gk_chan_send(c, &v);
+		gk_wg_add(&consumers, 1);
+		gk_go(tries_one, c);
+		if (i % 2)
+			gk_chan_close(c);
+		else
+			gk_chan_send(c, &v);
+		gk_wg_wait(&consumers);
+		CHECK_EQ(!(i % 2), gk_chan_try_recv(c, &v));
+		CHECK_EQ(i % 2 ? 0 : -EAGAIN, gk_chan_try_recv(c, &v));
+		CHECK_EQ(0, gk_chan_free(c));
+	}
+	return 0;
+}
+
+static atomic_int queued, taking;
+
+static void queues_up(void *arg)
+{
+	long v = 1;
+
+	atomic_fetch_add(&queued, 1);
+	CHECK_EQ(0, gk_chan_send(ch, &v));
+}
+
+static void takes_half(void *arg)
+{
+	long i, v;
+
+	for (i = 0; i < 500; i++) {
+		CHECK_EQ(1, gk_chan_try_recv(ch, &v));
+		if (i % 16 == 0)
+			gk_yield();
+	}
+	taking = 0;
+}
+
+/* A buffer with senders behind it is not seen to be shorter, though each receive takes one out and puts one in. */
+static int never_looks_empty(void *arg)
+{
+	long i, v = 0;
+	gk_task *t;
+
+	ch = gk_chan_new(sizeof(v), 1);
+	gk_chan_send(ch, &v);
+	queued = 0;
+	taking = 1;
+	for (i = 0; i < 1000; i++)
+		gk_go(queues_up, NULL);
+	CHECK(WAIT_FOR(queued == 1000));
+	gk_spawn(&t, NULL, takes_half, NULL);
+	while (taking) {
+		for (i = 0; i < 1000; i++)
+			CHECK_EQ(1, gk_chan_len(ch));
+		gk_yield();
+	}
+	gk_join(t);
+	for (i = 0; i < 501; i++)
+		CHECK_EQ(1, gk_chan_recv(ch, &v));
+	CHECK_EQ(-EAGAIN, gk_chan_try_recv(ch, &v));
+	CHECK_EQ(0, gk_chan_free(ch));
+	return 0;
+}
+
+TEST(a_try_never_misses_what_is_there)
+{
+	int cores;
+
+	for (cores = 1; cores <= 4; cores++) {
+		EXPECT_EQ(0, lib_run(cores, never_misses, NULL));
+		EXPECT_EQ(0, lib_run(cores, never_looks_empty, NULL));
+	}
+}
+
+/* The sender that waits has moved up when the receive returns. */
+GK_TEST_IN_TURN(the_length_is_a_snapshot)
+{
+	long cap, v = 0;
+	gk_task *t;
+
+	for (cap = 1; cap < 4; cap++) {
+		ch = gk_chan_new(sizeof(v), cap);
+		CHECK_EQ(0, gk_chan_len(ch));
+		while (gk_chan_try_send(ch, &v) == 0)
+			;
+		CHECK_EQ(cap, gk_chan_len(ch));
+		gk_spawn(&t, NULL, sends_one, NULL);
+		until_they_wait(cap);
+		CHECK_EQ(1, gk_chan_recv(ch, &v));
+		CHECK_EQ(cap, gk_chan_len(ch));
+		gk_join(t);
+		CHECK_EQ(0, gk_chan_free(ch));
+	}
+	return 0;
+}
+
+static void receives_closed(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 5000; i++) {
+		CHECK_EQ(0, gk_chan_recv(arg, NULL));
+		CHECK_EQ(0, gk_chan_try_recv(arg, NULL));
+		CHECK_EQ(0, gk_chan_recv_until(arg, NULL, 0));
+		CHECK_EQ(0, gk_chan_recv_many(arg, NULL, 3));
+	}
+}
+
+GK_TEST(a_closed_channel_is_told_without_its_lock, 4)
+{
+	gk_task *t[4];
+	int i;
+
+	ch = gk_chan_new(8, 3);
+	gk_chan_close(ch);
+	for (i = 0; i < 4; i++)
+		gk_spawn(&t[i], NULL, receives_closed, ch);
+	for (i = 0; i < 4; i++)
+		gk_join(t[i]);
+	CHECK_EQ(0, gk_chan_free(ch));
+	return 0;
+}
+
+static void holds_a_share(void *arg)
+{
+	long v;
+
+	while (gk_chan_recv(arg, &v) == 1)
+		atomic_fetch_add(&received, v);
+	CHECK_EQ(0, gk_chan_free(arg));
+}
+
+GK_TEST(a_channel_lives_as_long_as_its_shares, 4)
+{
+	gk_task *t[3];
+	gk_chan *c;
+	long i, v;
+
+	CHECK(!gk_chan_ref(NULL));
+	for (i = 0; i < 500; i++) {
+		received = 0;
+		c = gk_chan_new(sizeof(v), i % 3);
+		for (v = 0; v < 3; v++) {
+			CHECK(gk_chan_ref(c) == c);
+			gk_spawn(&t[v], NULL, holds_a_share, c);
+		}
+		for (v = 1; v <= 5; v++)
+			gk_chan_send(c, &v);
+		gk_chan_close(c);
+		CHECK_EQ(0, gk_chan_free(c));
+		for (v = 0; v < 3; v++)
+			gk_join(t[v]);
+		CHECK_EQ(15, received);
+	}
+	return 0;
+}
+
+GK_TEST_IN_TURN(the_last_share_is_not_taken_from_who_waits)
+{
+	gk_task *t[1];
+	long v;
+
+	ch = gk_chan_new(sizeof(v), 0);
+	gk_chan_ref(ch);
+	gk_spawn(&t[0], NULL, sends_one, (void *)5);
+	until_they_wait(1);
+	CHECK_EQ(0, gk_chan_free(ch));
+	CHECK_EQ(-EBUSY, gk_chan_free(ch));
+	CHECK_EQ(1, gk_chan_recv(ch, &v));
+	CHECK_EQ(5, v);
+	gk_join(t[0]);
+	CHECK_EQ(0, gk_chan_free(ch));
+	return 0;
+}
+
+static void sends_many(void *arg)
+{
+	long i;
+
+	for (i = 0; i < 1000; i++)
+		if (gk_chan_send(ch, &i))
+			break;
+	gk_chan_close(ch);
+}
+
+GK_TEST_IN_TURN(many_are_received_at_once_in_order)
+{
+	long cap, n, i, want, v[400], most;
+	gk_task *t;
+
+	for (cap = 0; cap <= 500; cap += 250) {
+		ch = gk_chan_new(sizeof(long), cap);
+		CHECK_EQ(-EAGAIN, gk_chan_try_recv_many(ch, v, 400));
+		CHECK_EQ(-ETIMEDOUT, gk_chan_recv_many_until(ch, v, 400, gk_now() + MS));
+		CHECK_EQ(-EINVAL, gk_chan_recv_many(ch, v, 0));
+		gk_spawn(&t, NULL, sends_many, NULL);
+		most = 0;
+		for (want = 0; (n = gk_chan_recv_many(ch, v, 400)) > 0;) {
+			CHECK(n <= 400);
+			most = n > most ? n : most;
+			for (i = 0; i < n; i++, want++)
+				CHECK_EQ(want, v[i]);
+			gk_yield();
+		}
+		CHECK_EQ(0, n);
+		CHECK_EQ(1000, want);
+		CHECK(!cap || most >= 250);
+		gk_join(t);
+		CHECK_EQ(0, gk_chan_free(ch));
+	}
+	/* From senders that wait behind a full buffer, too. */
+	ch = gk_chan_new(sizeof(long), 2);
+	for (i = 0; i < 6; i++) {
+		gk_go(sends_one, (void *)i);
+		until_they_wait(i + 1);
+	}
+	CHECK_EQ(5, gk_chan_recv_many(ch, v, 5));
+	for (i = 0; i < 5; i++)
+		CHECK_EQ(i, v[i]);
+	CHECK_EQ(1, gk_chan_len(ch));
+	CHECK_EQ(1, gk_chan_try_recv_many(ch, NULL, 5));
+	CHECK(WAIT_FOR(sent == 6));
+	CHECK_EQ(0, gk_chan_free(ch));
+	/* Of no size, and of more than 64 bytes. */
+	ch = gk_chan_new(0, 5000);
+	for (i = 0; i < 5000; i++)
+		gk_chan_send(ch, NULL);
+	CHECK_EQ(5000, gk_chan_recv_many(ch, NULL, INT32_MAX));
+	CHECK_EQ(0, gk_chan_free(ch));
+	ch = gk_chan_new(sizeof(v) / 4, 4);
+	for (i = 0; i < 4; i++) {
+		v[0] = i;
+		gk_chan_send(ch, v);
+	}
+	CHECK_EQ(4, gk_chan_recv_many(ch, v, 9));
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(i, v[i * 100]);
+	CHECK_EQ(0, gk_chan_free(ch));
+	return 0;
+}
+
+static gk_chan *results;
+
+static void passes_on(void *arg)
+{
+	long v;
+
+	while (gk_chan_recv(ch, &v) == 1) {
+		if (v == (long)arg)
+			gk_yield();
+		CHECK_EQ(0, gk_chan_send(results, &v));
+	}
+	gk_wg_done(&consumers);
+}
+
+static void feeds(void *arg)
+{
+	long i;
+
+	for (i = 0; i < 20000; i++)
+		CHECK_EQ(0, gk_chan_send(ch, &(long){ i % 31 }));
+	gk_chan_close(ch);
+	gk_wg_wait(&consumers);
+	gk_chan_close(results);
+}
+
+/* TestMultiConsumer */
+GK_TEST(many_consumers_get_each_element_once, 4)
+{
+	long i, v, n = 0, s = 0, want = 0;
+
+	ch = gk_chan_new(sizeof(v), 69);
+	results = gk_chan_new(sizeof(v), 69);
+	gk_wg_add(&consumers, 23);
+	for (i = 0; i < 23; i++)
+		gk_go(passes_on, (void *)i);
+	gk_go(feeds, NULL);
+	while (gk_chan_recv(results, &v) == 1) {
+		n++;
+		s += v;
+	}
+	for (i = 0; i < 20000; i++)
+		want += i % 31;
+	CHECK_EQ(20000, n);
+	CHECK_EQ(want, s);
+	return 0;
+}
+
+struct link {
+	gk_chan *left, *right;
+};
+
+static void passes_left(void *arg)
+{
+	struct link l = *(struct link *)arg;
+	long v;
+
+	free(arg);
+	CHECK_EQ(1, gk_chan_recv(l.right, &v));
+	v++;
+	CHECK_EQ(0, gk_chan_send(l.left, &v));
+}
+
+/* goroutines.go */
+GK_TEST(a_long_chain, 2)
+{
+	gk_chan *leftmost = gk_chan_new(sizeof(long), 0), *left = leftmost;
+	struct link *l;
+	long i, v = 0;
+
+	for (i = 0; i < 4000; i++) {
+		l = malloc(sizeof(*l));
+		l->left = left;
+		l->right = left = gk_chan_new(sizeof(long), 0);
+		CHECK_EQ(0, gk_go(passes_left, l));
+	}
+	CHECK_EQ(0, gk_chan_send(left, &v));
+	CHECK_EQ(1, gk_chan_recv(leftmost, &v));
+	CHECK_EQ(4000, v);
+	return 0;
+}
+
+static void counts(void *arg)
+{
+	long i;
+
+	for (i = 2; gk_chan_send(arg, &i) == 0; i++)
+		;
+}
+
+static void filters(void *arg)
+{
+	struct link l = *(struct link *)arg;
+	long prime, v;
+
+	free(arg);
+	CHECK_EQ(1, gk_chan_recv(l.right, &prime));
+	CHECK_EQ(0, gk_chan_send(results, &prime));
+	while (gk_chan_recv(l.right, &v) == 1)
+		if (v % prime && gk_chan_send(l.left, &v))
+			break;
+}
+
+/* sieve1.go */
+GK_TEST(the_sieve, 2)
+{
+	static const long primes[] = { 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71 };
+	gk_chan *in = gk_chan_new(sizeof(long), 0);
+	struct link *l;
+	unsigned int i;
+	long v;
+
+	results = gk_chan_new(sizeof(long), 0);
+	gk_go(counts, in);
+	for (i = 0; i < ARRAY_SIZE(primes); i++) {
+		l = malloc(sizeof(*l));
+		l->right = in;
+		l->left = in = gk_chan_new(sizeof(long), 0);
+		gk_go(filters, l);
+		CHECK_EQ(1, gk_chan_recv(results, &v));
+		CHECK_EQ(primes[i], v);
+	}
+	return 0;
+}
+
 TEST_HARNESS_MAIN
