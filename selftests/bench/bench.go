@@ -248,6 +248,80 @@ func switches(what string, n int) (int, int) {
 		}()
 		for range ch {
 		}
+	case "select", "ready":
+		size := 0
+		if what == "ready" {
+			size = 128
+		}
+		var four, c [4]chan uint64
+		for i := range four {
+			four[i] = make(chan uint64, size)
+		}
+		c = four
+		go func() {
+			for i := 0; i < n; i++ {
+				four[i%4] <- uint64(i)
+			}
+			for i := range four {
+				close(four[i])
+			}
+		}()
+		for open := 4; open > 0; {
+			var ok bool
+			which := 0
+			select {
+			case _, ok = <-c[0]:
+			case _, ok = <-c[1]:
+				which = 1
+			case _, ok = <-c[2]:
+				which = 2
+			case _, ok = <-c[3]:
+				which = 3
+			}
+			if !ok {
+				c[which] = nil
+				open--
+			}
+		}
+	case "tries":
+		var c [4]chan uint64
+		for i := range c {
+			c[i] = make(chan uint64, 1)
+		}
+		for i := 0; i < n; i++ {
+			select {
+			case <-c[0]:
+			case <-c[1]:
+			case <-c[2]:
+			case <-c[3]:
+			default:
+			}
+		}
+	case "queue", "rendezvous":
+		size := 0
+		if what == "queue" {
+			size = 128
+		}
+		tasks := 2 * runtime.GOMAXPROCS(0)
+		share := n / tasks
+		ch := make(chan uint64, size)
+		for i := 0; i < tasks; i++ {
+			wg.Add(2)
+			go func() {
+				for i := 0; i < share; i++ {
+					ch <- uint64(i)
+				}
+				wg.Done()
+			}()
+			go func() {
+				for i := 0; i < share; i++ {
+					<-ch
+				}
+				wg.Done()
+			}()
+		}
+		wg.Wait()
+		return share * tasks, 1
 	}
 	return n, 1
 }

@@ -13,6 +13,11 @@
  *   rwlock     a rwlock read-locked and unlocked, the same
  *   contended  four tasks on each core want one mutex, for 100 ns of work at a time
  *   readers    the same with a rwlock, where each tenth is a writer
+ *   select     the same through one of four unbuffered channels in turn, where the receiver selects over all
+ *   ready      the same where all four have buffers of 128 and the sender is ahead
+ *   tries      a select over four with a default, which is taken
+ *   queue      two senders and two receivers on each core, one channel with a buffer of 128
+ *   rendezvous the same, unbuffered
  */
 #include "bench.h"
 
@@ -178,6 +183,96 @@ static uint64_t crowd(void (*fn)(void *arg))
 	return i;
 }
 
+static gk_chan *four[4];
+
+static void sends_to_four(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		gk_chan_send(four[i % 4], &i);
+	for (i = 0; i < 4; i++)
+		gk_chan_close(four[i]);
+}
+
+static uint64_t selects(size_t cap)
+{
+	struct gk_case cases[4];
+	uint64_t v[4], got = 0;
+	int i, open = 4;
+
+	for (i = 0; i < 4; i++) {
+		four[i] = gk_chan_new(sizeof(uint64_t), cap);
+		cases[i] = gk_case_recv(four[i], &v[i]);
+	}
+	gk_go(sends_to_four, NULL);
+	while (open) {
+		i = gk_select(cases, 4);
+		if (cases[i].result) {
+			got++;
+		} else {
+			cases[i].chan = NULL;
+			open--;
+		}
+	}
+	for (i = 0; i < 4; i++)
+		gk_chan_free(four[i]);
+	return got;
+}
+
+static uint64_t tries(void)
+{
+	struct gk_case cases[4];
+	uint64_t v[4], i;
+
+	for (i = 0; i < 4; i++) {
+		four[i] = gk_chan_new(sizeof(uint64_t), 1);
+		cases[i] = gk_case_recv(four[i], &v[i]);
+	}
+	for (i = 0; i < n; i++)
+		if (gk_select_try(cases, 4) != -EAGAIN)
+			die("an empty channel is ready");
+	for (i = 0; i < 4; i++)
+		gk_chan_free(four[i]);
+	return n;
+}
+
+static uint64_t share;
+
+static void sends_its_share(void *arg)
+{
+	uint64_t i;
+
+	for (i = 0; i < share; i++)
+		gk_chan_send(chan, &i);
+	gk_wg_done(&wg);
+}
+
+static void receives_its_share(void *arg)
+{
+	uint64_t i, v;
+
+	for (i = 0; i < share; i++)
+		gk_chan_recv(chan, &v);
+	gk_wg_done(&wg);
+}
+
+static uint64_t queue(size_t cap)
+{
+	unsigned int tasks = 2 * gk_cores(), i;
+
+	share = n / tasks;
+	chan = gk_chan_new(sizeof(uint64_t), cap);
+	gk_wg_add(&wg, 2 * tasks);
+	for (i = 0; i < tasks; i++) {
+		gk_go(sends_its_share, NULL);
+		gk_go(receives_its_share, NULL);
+	}
+	gk_wg_wait(&wg);
+	gk_chan_free(chan);
+	return share * tasks;
+}
+
 static uint64_t once(const char *what)
 {
 	if (!strcmp(what, "yield"))
@@ -198,6 +293,16 @@ static uint64_t once(const char *what)
 		return crowd(locker);
 	if (!strcmp(what, "readers"))
 		return crowd(reader);
+	if (!strcmp(what, "select"))
+		return selects(0);
+	if (!strcmp(what, "ready"))
+		return selects(128);
+	if (!strcmp(what, "tries"))
+		return tries();
+	if (!strcmp(what, "queue"))
+		return queue(128);
+	if (!strcmp(what, "rendezvous"))
+		return queue(0);
 	die("no %s", what);
 }
 
