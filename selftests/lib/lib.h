@@ -8,6 +8,14 @@
 #ifndef GK_TEST_LIB_H
 #define GK_TEST_LIB_H
 
+/*
+ * libgk ends a program that is deadlocked with status 2. To the harness that is a failure that was expected, which counts as none; no
+ * test here has such.
+ */
+#include <kselftest.h>
+#undef KSFT_XFAIL
+#define KSFT_XFAIL 99
+
 #include <kselftest_harness.h>
 
 #include <fcntl.h>
