@@ -234,6 +234,47 @@ GK_TEST(not_while_masked_and_not_when_the_task_knows_and_once, 2)
 	return 0;
 }
 
+static void ends_at_some_time(void *arg)
+{
+	unsigned int seed = (long)arg;
+
+	lib_burn(rand_r(&seed) % 100000);
+}
+
+/* A signal that was sent too late finds another task on the thread: its call goes on. */
+static atomic_int tid;
+
+static void reads_through_signals(void *arg)
+{
+	char c;
+
+	tid = syscall(SYS_gettid);
+	CHECK_EQ(1, read(fds[0], &c, 1));
+	done++;
+}
+
+GK_TEST(the_signal_lets_a_call_of_another_task_go_on, 2)
+{
+	gk_task *t;
+	int i;
+
+	CHECK_EQ(0, pipe(fds));
+	gk_spawn(&t, NULL, ends_at_some_time, NULL);
+	CHECK_EQ(0, gk_interrupt(t));
+	CHECK_EQ(0, gk_join(t));
+	gk_spawn(&t, NULL, reads_through_signals, NULL);
+	CHECK(WAIT_FOR(tid));
+	for (i = 0; i < 20; i++) {
+		gk_sleep(MS);
+		CHECK_EQ(0, syscall(SYS_tgkill, getpid(), tid, SIGRTMIN + 4));
+	}
+	CHECK_EQ(0, done);
+	CHECK_EQ(1, write(fds[1], "x", 1));
+	CHECK_EQ(0, gk_join(t));
+	CHECK_EQ(1, done);
+	return 0;
+}
+
 /* The signal must not come too early, nor to the wrong one. */
 static atomic_bool over;
 static atomic_long turns;
@@ -246,13 +287,6 @@ static void reads_at_some_time(void *arg)
 	lib_burn(rand_r(&seed) % 200000);
 	CHECK_EQ(-1, read(fds[0], &c, 1));
 	CHECK_EQ(EINTR, errno);
-}
-
-static void ends_at_some_time(void *arg)
-{
-	unsigned int seed = (long)arg;
-
-	lib_burn(rand_r(&seed) % 100000);
 }
 
 static void reads_in_peace(void *arg)

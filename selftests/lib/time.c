@@ -588,6 +588,61 @@ TEST(no_stale_tick_comes_after_a_stop_or_a_reset)
 		EXPECT_EQ(0, lib_run(cores, stale, NULL));
 }
 
+/*
+ * One core arms it and fires it, another stops it at that moment: also where it has left the heap, and is not in the
+ * channel yet.
+ */
+static gk_chan *aimed;
+static atomic_ullong aim;
+
+static void arms(void *arg)
+{
+	uint64_t now;
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		now = gk_now();
+		CHECK_EQ(0, gk_tick_reset(aimed, 3000));
+		aim = now + 3000;
+		while (aim)
+			gk_yield();
+	}
+	aim = 1;
+}
+
+static void stops_at_that_moment(void *arg)
+{
+	unsigned int seed = (long)arg;
+	uint64_t when, v;
+	int i, k;
+
+	for (i = 0; i < 10000; i++) {
+		while (!(when = aim))
+			gk_yield();
+		when += rand_r(&seed) % 4000;
+		while (gk_now() < when)
+			;
+		CHECK(gk_tick_stop(aimed) >= 0);
+		for (k = 0; k < 20; k++)
+			CHECK_EQ(-EAGAIN, gk_chan_try_recv(aimed, &v));
+		aim = 0;
+	}
+}
+
+GK_TEST(no_tick_comes_after_a_stop_amid_the_firing, 2)
+{
+	gk_task *t[2];
+
+	aimed = gk_after(3600 * SEC);
+	CHECK_EQ(1, gk_tick_stop(aimed));
+	gk_spawn(&t[0], NULL, arms, NULL);
+	gk_spawn(&t[1], NULL, stops_at_that_moment, (void *)(long)time(NULL));
+	gk_join(t[0]);
+	gk_join(t[1]);
+	CHECK_EQ(0, gk_chan_free(aimed));
+	return 0;
+}
+
 /* Many receive from one ticker while it is reset: what one gets, no other gets. */
 static gk_chan *ticker;
 static atomic_bool over;
