@@ -31,6 +31,7 @@
 #include "switch.h"
 
 #define TURNS		61	/* switches between two looks at the clock and the queue of all */
+#define QUEUED		64	/* tasks of a core's queue behind which timers that are due wait for a turn */
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
@@ -797,13 +798,13 @@ void worker_loop(struct worker *w)
 		return;
 	for (;;) {
 		cp = w->cp;
-		more = load(&cp->deadline) && timers_run(w);
+		turn = !w->core->turns;
+		w->core->turns = turn ? TURNS : w->core->turns - 1;
+		/* Where tasks queue up already those of more timers would only stand behind them, and before others. */
+		more = load(&cp->deadline) && (turn || load(&cp->q_tail) - load(&cp->q_head) < QUEUED) && timers_run(w);
 		if (load(&cp->nready) && w->core->next)
 			end_of_turn(w, since);
 		t = NULL;
-		turn = !w->core->turns;
-		if (turn)
-			w->core->turns = TURNS;
 		if (load(&cp->running) == 1) {
 			if (turn)
 				t = gq_get(w);

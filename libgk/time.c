@@ -157,10 +157,13 @@ static void insert_node(struct core *core, struct timer_node *node)
 void timer_add(struct worker *w, struct timer_node *node)
 {
 	struct core *core = w->core;
-	uint64_t armed = load(&core->page->armed);
+	uint64_t armed;
 
 	store(&node->core, core);
 	insert_node(core, node);
+	/* After the deadline was published: an interrupt that disarms the timer before this sees it. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	armed = load(&core->page->armed);
 	if (core->timers == node && (!armed || armed > node->when))
 		w->todo |= TODO_ARM;
 }

@@ -51,6 +51,8 @@ static int program(int cores, int (*fn)(void *), void *arg)
 	int status;
 
 	gk_set_cores(cores);
+	/* Shells have their background jobs ignore it. */
+	signal(SIGQUIT, SIG_DFL);
 	status = lib_child(fn, arg, text, sizeof(text));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
