@@ -1259,7 +1259,7 @@ void dump_off(struct runtime *rt, bool started)
 	dump_lock_last();
 	if (started && rt->leaks)
 		report_leaks(rt);
-	gk_rt = NULL;
+	store(&gk_rt, NULL);
 	dump_unlock();
 	quit_off();
 	hog_off(rt);

@@ -266,8 +266,8 @@ struct core {
 	struct timer_node *timers;	/* the earliest */
 
 	/* counters, by whoever is inside */
-	uint64_t started __attribute__((aligned(64)));
-	uint64_t ended, steals, fired, parks;
+	__u64 started __attribute__((aligned(64)));
+	__u64 ended, steals, fired, parks;
 	uint64_t clock;			/* when somebody last looked at it: to say how long tasks have waited */
 	uint64_t next_id;
 	unsigned int cpu;
@@ -299,7 +299,7 @@ struct worker {
 	bool no_stacks;			/* there was no memory for TODO_STACKS */
 	struct fpu home_fpu;
 	uint32_t seed;
-	uint64_t inside_waits;
+	__u64 inside_waits;
 	int tid;
 	char *alt;			/* its alternate signal stack */
 	size_t alt_size;

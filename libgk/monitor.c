@@ -109,7 +109,7 @@ static void preempt_on(void)
 	store(&mworker(w)->nopreempt, mworker(w)->nopreempt - 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	/* The signal may have come meanwhile, and it does not come again. */
-	if (unlikely(load(&monitor(w->rt)->stopping)) && !w->may_run && !load(&w->wp->taskless) &&
+	if (unlikely(load(&monitor(w->rt)->stopping)) && !load(&w->may_run) && !load(&w->wp->taskless) &&
 	    !mworker(w)->nopreempt)
 		stopped_for_good(w);
 }
@@ -353,7 +353,7 @@ static int monitor_enter(struct worker *w, unsigned int id)
 	w->wp = (void *)(rt->map + rt->worker_off + w->id * rt->worker_stride);
 	w->wp->core = id;
 	w->wp->tid = w->tid;
-	w->may_run = true;		/* until it takes tasks */
+	store(&w->may_run, true);		/* until it takes tasks */
 	core_lock(core);
 	if (load(&monitor(rt)->stopping)) {
 		core_unlock(core);
@@ -361,8 +361,8 @@ static int monitor_enter(struct worker *w, unsigned int id)
 		free(mw);
 		return -ESHUTDOWN;
 	}
-	w->may_run = false;
-	store(&rt->page->nworkers, rt->page->nworkers + 1);
+	store(&w->may_run, false);
+	add_fetch(&rt->page->nworkers, 1);
 	make_running(core, w);
 	core_unlock(core);
 	return 0;
@@ -423,7 +423,8 @@ static int monitor_park(struct worker *w, enum gk_park how)
 	core = worker_lock(w);
 	stopping = load(&monitor(w->rt)->stopping);
 	if (stopping) {
-		w->may_run |= how == GK_PARK_STANDBY;
+		if (how == GK_PARK_STANDBY)
+			store(&w->may_run, true);
 		core_unlock(core);
 		preempt_on();
 		return -ESHUTDOWN;
@@ -530,7 +531,7 @@ static void monitor_exit(struct worker *w)
 	preempt_off();
 	core = worker_lock(w);
 	make_off(core, w, GK_W_DEAD);
-	store(&w->rt->page->nworkers, w->rt->page->nworkers - 1);
+	add_fetch(&w->rt->page->nworkers, -1);
 	settle(core, AFTER_BLOCK, NULL);
 	core_unlock(core);
 	/* nopreempt stays up: nothing is left to preempt. */
@@ -558,7 +559,7 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	if (!mw || load(&mw->nopreempt))
 		return;
 	if (load(&monitor(w->rt)->stopping)) {
-		if (!w->may_run && !load(&w->wp->taskless)) {
+		if (!load(&w->may_run) && !load(&w->wp->taskless)) {
 			store_release(&w->stopped_at, context);
 			stopped_for_good(w);
 		}
@@ -572,7 +573,7 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	/* It may have slept for that lock, or for a page of this stack, and makes no other call that would tell. */
 	came_back(core, w);
 	if (read_state(w) == GK_W_RUNNING && !inside(core, w) && (core->page->running > 1 || core_work(core))) {
-		core->page->preempts++;
+		count(&core->page->preempts);
 		make_ready(core, w);
 		settle(core, AFTER_PARK, NULL);
 		store_release(&w->stopped_at, context);
@@ -645,7 +646,7 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 		/* As make_off() would; but it never looks RUNNING in between. */
 		list_del(&mw->node);
 		store(&core->page->running, core->page->running - 1);
-		core->page->blocks++;
+		count(&core->page->blocks);
 		w->wp->blocks++;
 		mw->since = 0;
 		settle(core, AFTER_BLOCK, NULL);
@@ -669,7 +670,7 @@ static bool tick(struct core *core, uint64_t now)
 			look_at(core, container_of(l, struct mworker, node)->w, now);
 		}
 	settle(core, AFTER_PARK, NULL);
-	work |= core->page->running || core->page->deadline;
+	work |= core->page->running || load(&core->page->deadline);
 	core_unlock(core);
 	return work;
 }
@@ -783,7 +784,7 @@ static void monitor_stop(struct runtime *rt)
 	uint64_t deadline;
 	struct list *l;
 
-	me->may_run = true;
+	store(&me->may_run, true);
 	preempt_off();
 	exchange(&m->stopping, 1);
 	exchange(&rt->page->stopping, 1);	/* pairs with the fence in worker_thread() */
@@ -793,7 +794,7 @@ static void monitor_stop(struct runtime *rt)
 		while (!list_empty(&mcore(core)->standby)) {
 			l = mcore(core)->standby.next;
 			w = container_of(l, struct mworker, node)->w;
-			w->may_run = true;	/* it has no task, it may leave */
+			store(&w->may_run, true);	/* it has no task, it may leave */
 			make_running(core, w);
 			futex_wake(&w->wp->state, 1);
 		}

@@ -206,7 +206,7 @@ bool word_wait(struct worker *w)
 			}
 			v = load(&w->cp->word);
 			if (v) {
-				w->inside_waits++;
+				count(&w->inside_waits);
 				futex_wait(&w->cp->word, v, NULL);
 			} else {
 				failed++;
@@ -498,7 +498,7 @@ static struct gk_task *steal(struct worker *w, struct core *from)
 		if (cas(&fp->q_head, head, head + n))
 			break;
 	}
-	core->steals++;
+	count(&core->steals);
 	t = batch[0];
 	for (i = 1; i < n; i++)
 		push_slow(w, batch[i]);
@@ -637,7 +637,7 @@ void task_dead(struct worker *w, struct gk_task *t)
 	if (unlikely(t->watched))
 		timer_del(&t->again);
 	unlock(&t->lock);
-	w->core->ended++;
+	count(&w->core->ended);
 	if (release)
 		task_free(w, t);
 	if (joiner)
@@ -830,7 +830,7 @@ void worker_loop(struct worker *w)
 				return;
 			continue;
 		}
-		w->core->parks++;
+		count(&w->core->parks);
 		leave(w);
 		if (load(&cp->running) == 1 && !load(&cp->nready)) {
 			from = search(w);

@@ -164,7 +164,7 @@ static always_inline void finish(struct worker *w, uintptr_t note)
 		queued_more(w);
 		break;
 	case AFTER_UNLOCK:
-		store_release(&t->claim, t->claim + (WAITING - SWITCHING));
+		store_release(&t->claim, load(&t->claim) + (WAITING - SWITCHING));
 		unlock(t->after_lock);
 		break;
 	case AFTER_READY:

@@ -41,7 +41,7 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->locals = NULL;
 	t->fn = fn;
 	t->arg = arg;
-	core->started++;
+	count(&core->started);
 	t->id = core->next_id;
 	core->next_id += core->rt->ncores;
 	t->name[0] = 0;

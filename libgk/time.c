@@ -224,7 +224,7 @@ bool timers_run(struct worker *w)
 				continue;
 			}
 			remove_node(core, n);
-			core->fired++;
+			count(&core->fired);
 			if (n->when > now) {
 				insert_node(core, n);
 			} else {
@@ -239,7 +239,7 @@ bool timers_run(struct worker *w)
 			due = n->when;
 			seq = tick_leaves(n);
 			remove_node(core, n);
-			core->fired++;
+			count(&core->fired);
 			publish(core);
 			store_release(&n->core, NULL);
 			unlock(&core->timers_lock);

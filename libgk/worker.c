@@ -179,14 +179,14 @@ int gk_set_cores(int n)
 
 int gk_cores(void)
 {
-	struct runtime *rt = load(&gk_rt);
+	struct runtime *rt = load_acquire(&gk_rt);
 
 	return rt ? rt->ncores : 0;
 }
 
 const char *gk_backend(void)
 {
-	struct runtime *rt = load(&gk_rt);
+	struct runtime *rt = load_acquire(&gk_rt);
 
 	return rt ? rt->be->name : "none";
 }
@@ -290,7 +290,7 @@ static int worker_start(struct runtime *rt, struct core *core)
 	__atomic_add_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
 	n = __atomic_add_fetch(&rt->nthreads, 1, __ATOMIC_SEQ_CST);
 	if (n > rt->peak)
-		rt->peak = n;
+		store(&rt->peak, n);
 	awake(rt);
 	err = pthread_create(&thread, &attr, worker_thread, w);
 	pthread_attr_destroy(&attr);
@@ -438,7 +438,7 @@ static bool all_gone(struct runtime *rt)
 	uint64_t deadline;
 
 	for (tries = 0; tries < 100; tries++) {
-		n = load(&rt->nthreads);
+		n = load_acquire(&rt->nthreads);	/* what they did comes before what is freed now */
 		if (!n)
 			return true;
 		for (i = 0; i < rt->ncores; i++)
@@ -509,8 +509,8 @@ int gk_run(int (*fn)(void *arg), void *arg)
 		err = pick_backend(rt);
 	if (err)
 		goto err_free;
-	gk_rt = rt;
 	gk_alone = rt->ncores == 1;
+	store_release(&gk_rt, rt);
 	pthread_once(&once, runtime_once);
 
 	rt->main = stacks_map(rt);
@@ -557,7 +557,7 @@ err_dump:
 	store_release(&rt->main_done, 1);
 	dump_off(rt, false);
 err_quit:
-	gk_rt = NULL;
+	store(&gk_rt, NULL);
 	rt->be->quit(rt);
 	rt->be->finish(rt);
 err_free:
@@ -571,7 +571,7 @@ err_idle:
 
 int gk_stats(struct gk_stats *stats, size_t size)
 {
-	struct runtime *rt = load(&gk_rt);
+	struct runtime *rt = load_acquire(&gk_rt);
 	struct gk_stats s = {};
 	unsigned int i;
 
