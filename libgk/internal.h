@@ -25,11 +25,13 @@
 #define GK_INTERNAL_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <linux/gk.h>
 
+#include "announce.h"
 #include "arch.h"
 #include "gk.h"
 
@@ -240,6 +242,7 @@ struct gk_task {
 	struct gk_scope *scope;	/* that started it; if ENDING_SCOPE */
 	struct list sibling;	/* scope's lock: on one of its lists */
 	int (*scope_fn)(void *arg);
+	struct announced announced;
 };
 
 enum ending {
@@ -303,6 +306,7 @@ struct worker {
 	int tid;
 	char *alt;			/* its alternate signal stack */
 	size_t alt_size;
+	stack_t old_alt;		/* the one it had before */
 	bool may_run;			/* monitor.c: the stopped runtime lets it go on, to leave */
 	bool leaving;			/* the main task ended on it */
 	uint32_t gone;			/* left */
@@ -312,6 +316,7 @@ struct worker {
 		uint64_t switches, blocks, since;
 		bool warned;
 	} hog;
+	struct announced announced;	/* its own loop's stack */
 };
 
 enum todo {

@@ -657,7 +657,9 @@ static __attribute__((noinline)) bool run(struct worker *w, struct gk_task *t)
 		return false;
 	}
 	set_task(w, t);
+	announce_switch(&w->announced, &t->announced, false);
 	note = context_switch(&w->home, t->sp, 0);
+	announce_arrival(&w->announced);
 	/* switch_to() set w->task to NULL, and taskless. */
 	if (w->leaving)
 		return false;
@@ -671,6 +673,7 @@ __attribute__((used)) void task_begin(uintptr_t note)
 	struct worker *w = self();
 	struct gk_task *t = w->task;
 
+	announce_arrival(&t->announced);
 	finish(w, note);
 	*w->errno_location = 0;
 	if (unlikely(t->pins))
@@ -714,6 +717,7 @@ void gk_exit(void)
 {
 	if (!gk_self())
 		die("gk_exit called outside a task");
+	announce_exit(&gk_self()->announced);
 	task_end();
 }
 

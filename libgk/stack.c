@@ -28,7 +28,7 @@
 #define CHUNK		16u		/* stacks a mapping */
 #define COLOURS		12u		/* times 128 bytes; the rest of the page is for the first frames */
 #define KEEP		128u		/* free stacks that a core keeps to itself */
-#define ALT_SIZE	(16u << 10)
+#define ALT_SIZE	((16u << 10) + ANNOUNCE_ALT_SIZE)
 
 static int guard(char *page)
 {
@@ -42,6 +42,7 @@ static int guard(char *page)
 	return mprotect(page, PAGE, PROT_NONE);
 }
 
+/* Where the struct of a stack of @size bytes lies. @base is its guard. */
 static struct gk_task *task_at(char *base, size_t size, unsigned int colour)
 {
 	uintptr_t top = (uintptr_t)base + PAGE + size - colour % COLOURS * 128;
@@ -56,6 +57,7 @@ static struct gk_task *place(char *base, size_t size, unsigned int colour)
 	t->stack = base + PAGE;
 	t->stack_size = size;
 	t->pooled = size == STACK_SIZE;
+	announce_stack(&t->announced, t->stack, size);
 	return t;
 }
 
@@ -106,11 +108,17 @@ err_unmap:
 /* All of them: no worker is left. */
 void stacks_unmap(struct runtime *rt)
 {
+	const size_t each = STACK_SIZE;
 	struct gk_task *t, *next;
+	unsigned int i;
+	char *chunk;
 
 	for (t = rt->chunks; t; t = next) {
 		next = t->next_chunk;
-		munmap(t->chunk, CHUNK * (size_t)STACK_SIZE);
+		chunk = t->chunk;
+		for (i = 0; i < CHUNK; i++)
+			announce_stack_gone(&task_at(chunk + i * each, each - PAGE, i)->announced);
+		munmap(chunk, CHUNK * each);
 	}
 }
 
@@ -242,6 +250,7 @@ void task_free(struct worker *w, struct gk_task *t)
 	unsigned int i;
 
 	store(&t->id, 0);
+	announce_end(&t->announced, t);
 	if (!t->pooled) {
 		/* Unmapping can block; it is rare enough to be done by leave(). */
 		t->next = w->unmap;
@@ -270,6 +279,7 @@ void task_unmap(struct gk_task *t)
 	pthread_mutex_lock(&gk_rt->own_lock);
 	list_del(&t->own);
 	pthread_mutex_unlock(&gk_rt->own_lock);
+	announce_stack_gone(&t->announced);
 	munmap(t->stack - PAGE, t->stack_size + PAGE);
 }
 
@@ -344,14 +354,13 @@ void stack_alt_on(struct worker *w)
 	ss.ss_sp = w->alt = map(ss.ss_size);
 	w->alt_size = ss.ss_size;
 	if (ss.ss_sp)
-		sigaltstack(&ss, NULL);
+		sigaltstack(&ss, &w->old_alt);
 }
 
 void stack_alt_off(struct worker *w)
 {
-	stack_t ss = { .ss_flags = SS_DISABLE };
-
-	sigaltstack(&ss, NULL);
-	if (w->alt)
-		munmap(w->alt, w->alt_size);
+	if (!w->alt)
+		return;
+	sigaltstack(&w->old_alt, NULL);
+	munmap(w->alt, w->alt_size);
 }

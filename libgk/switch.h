@@ -239,7 +239,9 @@ static always_inline struct worker *switch_to(struct worker *w, struct gk_task *
 	set_task(w, t);
 	if (unlikely(!t))
 		store(&w->wp->taskless, 1);
+	announce_switch(&prev->announced, t ? &t->announced : &w->announced, after == AFTER_DEAD);
 	note = context_switch(&prev->sp, likely(t) ? t->sp : w->home, note_of(prev, after));
+	announce_arrival(&prev->announced);
 	w = self();
 	*w->errno_location = prev->err;
 	finish(w, note);

@@ -18,6 +18,7 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 {
 	struct core *core = w->core;
 
+	announce_start(&t->announced);
 	t->sp = context_make(t, task_entry, fn, arg);
 	t->fpu_own = flags & GK_FPU;
 	t->fpu_differs = false;

@@ -236,6 +236,7 @@ static void *worker_thread(void *arg)
 	w->tid = syscall(SYS_gettid);
 	w->seed = w->tid;
 	stack_alt_on(w);
+	announce_loop(&w->announced);
 	err = rt->be->enter(w, w->core->id);
 	if (!err) {
 		w->mark = w->id + 1;
@@ -383,6 +384,7 @@ void main_finish(struct worker *w, int result)
 		die("the manager's eventfd: %s", strerror(errno));
 	w->leaving = true;
 	w->task = NULL;
+	announce_switch(&rt->main->announced, &w->announced, true);
 	context_switch(&rt->main->sp, w->home, AFTER_NONE);
 	__builtin_unreachable();
 }
@@ -407,7 +409,7 @@ static int membarriers(struct runtime *rt)
 {
 	int err;
 
-	if (&__rseq_size && __rseq_size &&
+	if (restartable() && &__rseq_size && __rseq_size &&
 	    !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0))
 		rt->rseq = __rseq_offset;
 	if (!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
@@ -520,6 +522,7 @@ int gk_run(int (*fn)(void *arg), void *arg)
 	}
 	rt->stacks = rt->main->next;
 	memset(rt->main, 0, offsetof(struct gk_task, stack));
+	announce_start(&rt->main->announced);
 	rt->main->sp = context_make(rt->main, task_entry, main_task, rt);
 	rt->main->fn = main_task;
 	rt->main->arg = rt;
