@@ -557,7 +557,7 @@ bool stacks_more(struct runtime *rt);			/* that; outside */
 struct gk_task *stacks_map(struct runtime *rt);
 void stacks_unmap(struct runtime *rt);
 void task_free(struct worker *w, struct gk_task *t);	/* inside */
-void task_unmap(struct gk_task *t);			/* outside */
+void task_unmap(struct runtime *rt, struct gk_task *t);	/* outside */
 void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*fn)(void *), void *arg);
 /* Of those that were started, or all. False if the list of own stacks could not be had. Outside. */
 bool tasks_each(struct runtime *rt, bool all, void (*fn)(struct gk_task *t, void *arg), void *arg);

@@ -460,7 +460,7 @@ void do_todo(struct worker *w)
 		w->unmap = NULL;
 		for (; t; t = next) {
 			next = t->next;
-			task_unmap(t);
+			task_unmap(rt, t);
 		}
 	}
 	if (todo & TODO_STACKS)

@@ -217,15 +217,17 @@ struct worker *task_get(size_t size, struct gk_task **task, int *err)
 {
 	struct worker *w = enter();
 	struct gk_task *t = NULL, *rest;
+	struct runtime *rt;
 
 	*err = -EPERM;
 	if (unlikely(!w))
 		return NULL;
+	rt = w->rt;
 	if (likely(size == STACK_SIZE))
 		t = pool_get(w);
 	if (unlikely(!t)) {
 		leave(w);
-		t = size == STACK_SIZE ? stacks_map(gk_rt) : map_one(gk_rt, size);
+		t = size == STACK_SIZE ? stacks_map(rt) : map_one(rt, size);
 		*err = -ENOMEM;
 		if (!t)
 			return NULL;
@@ -274,11 +276,11 @@ void task_free(struct worker *w, struct gk_task *t)
 	core->nfree -= KEEP;
 }
 
-void task_unmap(struct gk_task *t)
+void task_unmap(struct runtime *rt, struct gk_task *t)
 {
-	pthread_mutex_lock(&gk_rt->own_lock);
+	pthread_mutex_lock(&rt->own_lock);
 	list_del(&t->own);
-	pthread_mutex_unlock(&gk_rt->own_lock);
+	pthread_mutex_unlock(&rt->own_lock);
 	announce_stack_gone(&t->announced);
 	munmap(t->stack - PAGE, t->stack_size + PAGE);
 }
