@@ -16,8 +16,8 @@
  *
  * A task's fiber, of ThreadSanitizer, belongs to its stack and is the next task's there: to make one takes a
  * millisecond. Whoever ends on a stack gives it back, under the core word, before the next one begins there, so the
- * order that the two have in common with it is there anyway. Only the fiber's stack of calls has to be empty then: after
- * gk_exit() it is not, and another fiber is made.
+ * order that the two have in common with it is there anyway. Only the fiber's stack of calls has to be empty then:
+ * after gk_exit() it is not, and another fiber is made.
  */
 #ifndef GK_ANNOUNCE_H
 #define GK_ANNOUNCE_H
@@ -116,8 +116,8 @@ static inline void announce_stack_gone(struct announced *me)
 }
 
 /*
- * A task is about to be made on it, for the first time or again: calls that never returned left their marks. Inside, and
- * yet it may allocate: the monitor takes no core from a worker that is inside.
+ * A task is about to be made on it, for the first time or again: calls that never returned left their marks. Inside,
+ * and yet it may allocate: the monitor takes no core from a worker that is inside.
  */
 static inline void announce_start(struct announced *me)
 {
