@@ -188,12 +188,15 @@ struct eh {
 	unsigned int uncaught;
 };
 
+/* task->differs. */
+#define FPU	1u		/* fpu */
+#define EH	2u		/* eh: it handles exceptions */
+
 struct gk_task {
 	/* what a switch touches */
 	void *sp;
 	bool fpu_own;		/* it changes mxcsr by itself: GK_FPU */
-	bool fpu_differs;	/* while it does not run: fpu is not what the worker's loop has */
-	bool eh_differs;	/* while it does not run: it handles exceptions, eh */
+	uint8_t differs;	/* while it does not run: what of it is not as the worker's loop has it, of FPU, EH */
 	struct fpu fpu;
 	int err;		/* its errno */
 	uint32_t *after_lock;

@@ -889,7 +889,10 @@ int gk_yield(void)
 		t = w->core->alone ? queue_swap(w, w->task) : queue_get(w);
 	if (likely(t)) {
 		w->core->turns--;
-		w = switch_to(w, w->task, t, w->core->alone ? AFTER_NONE : AFTER_YIELD);
+		if (w->core->alone)
+			w = switch_to(w, w->task, t, AFTER_NONE);
+		else
+			w = switch_to(w, w->task, t, AFTER_YIELD);
 	} else {
 		int err = *w->errno_location;
 

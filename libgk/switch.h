@@ -191,16 +191,8 @@ static always_inline void fpu_leave(struct worker *w, struct gk_task *t)
 {
 	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
 		t->fpu = fpu_get();
-		t->fpu_differs = true;
+		t->differs |= FPU;
 		fpu_set(&w->home_fpu);
-	}
-}
-
-static always_inline void fpu_enter(struct gk_task *t)
-{
-	if (unlikely(t->fpu_differs)) {
-		t->fpu_differs = false;
-		fpu_set(&t->fpu);
 	}
 }
 
@@ -211,17 +203,23 @@ static always_inline void eh_leave(struct worker *w, struct gk_task *t)
 
 	if (unlikely((uintptr_t)eh->caught | eh->uncaught)) {
 		t->eh = *eh;
-		t->eh_differs = true;
+		t->differs |= EH;
 		*eh = (struct eh){};
 	}
 }
 
-static always_inline void eh_enter(struct worker *w, struct gk_task *t)
+/* The task that goes on has what it had. */
+static always_inline void enter_again(struct worker *w, struct gk_task *t)
 {
-	if (unlikely(t->eh_differs)) {
-		t->eh_differs = false;
+	uint8_t differs = t->differs;
+
+	if (likely(!differs))
+		return;
+	t->differs = 0;
+	if (differs & FPU)
+		fpu_set(&t->fpu);
+	if (differs & EH)
 		*w->eh = t->eh;
-	}
 }
 
 /*
@@ -245,8 +243,7 @@ static always_inline struct worker *switch_to(struct worker *w, struct gk_task *
 	w = self();
 	*w->errno_location = prev->err;
 	finish(w, note);
-	fpu_enter(prev);
-	eh_enter(w, prev);
+	enter_again(w, prev);
 	return w;
 }
 
