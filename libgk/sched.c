@@ -795,7 +795,7 @@ void worker_loop(struct worker *w)
 	struct gk_task *t;
 	struct core *from;
 	uint64_t since = now_ns();
-	bool turn, more;
+	bool turn, more, granted = true;
 
 	w->home_fpu = fpu_get();
 	if (!enter_loop(w))
@@ -806,6 +806,9 @@ void worker_loop(struct worker *w)
 		w->core->turns = turn ? TURNS : w->core->turns - 1;
 		/* Where tasks queue up already those of more timers would only stand behind them, and before others. */
 		more = load(&cp->deadline) && (turn || load(&cp->q_tail) - load(&cp->q_head) < QUEUED) && timers_run(w);
+		/* Granted, maybe for the queue of all: it is its turn. */
+		turn |= granted;
+		granted = false;
 		if (load(&cp->nready) && w->core->next)
 			end_of_turn(w, since);
 		t = NULL;
@@ -857,8 +860,7 @@ void worker_loop(struct worker *w)
 		if (!enter_loop(w))
 			return;
 		w->core->clock = now_coarse();
-		/* Granted, maybe for the queue of all: it is its turn. */
-		w->core->turns = 0;
+		granted = true;
 		since = now_ns();
 	}
 }

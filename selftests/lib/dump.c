@@ -482,7 +482,7 @@ static int lively(void *arg)
 		gk_go(is_lively, (void *)(i * 7919));
 	for (i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, dumps, NULL);
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 2; i++) {
 		gk_sleep(20 * MS);
 		dump();
 	}

