@@ -454,6 +454,7 @@ static void kernel_hog(struct __test_metadata *_metadata, rig_fn fn, size_t want
 {
 	static struct khog k;
 	struct rig_worker *h, *s;
+	uint64_t cpu;
 	struct gk_core_page *c;
 	unsigned int i;
 	struct rig r;
@@ -484,7 +485,11 @@ static void kernel_hog(struct __test_metadata *_metadata, rig_fn fn, size_t want
 	EXPECT_EQ(0, atomic_load(&h->mark)) TH_LOG("the call was over too soon to tell");
 	EXPECT_LE(1, c->preempts);
 	/* It finishes its call, and then parks before its next instruction. */
-	EXPECT_TRUE(RIG_WAIT(rig_task_state(h->tid) == 'S'));
+	do
+		cpu = rig_cpu_time(h);
+	while (RIG_WAIT(rig_task_state(h->tid) == 'S' || rig_cpu_time(h) - cpu >= 10 * MSEC) &&
+	       rig_task_state(h->tid) != 'S' && !atomic_load(&h->mark));
+	EXPECT_EQ('S', rig_task_state(h->tid));
 	EXPECT_EQ(GK_W_READY, rig_state(h));
 	EXPECT_EQ(0, atomic_load(&h->mark));
 	WRITE_ONCE(c->word, 0);
