@@ -72,6 +72,7 @@ static int traffic(uint64_t ns)
 	for (i = 0; i < 3; i++)
 		CHECK_EQ(0, gk_go(receives, &got));
 	gk_sleep(ns);
+	CHECK(WAIT_FOR(in_lock > 100));
 	over = 1;
 	gk_wg_wait(&wg);
 	gk_wg_add(&wg, 3);
@@ -81,7 +82,6 @@ static int traffic(uint64_t ns)
 		sent += sums[i];
 	CHECK_EQ(sent, got);
 	CHECK_EQ(0, in_lock + received);
-	CHECK(in_lock > 100);
 	CHECK_EQ(0, gk_chan_free(chan));
 	return 0;
 }
