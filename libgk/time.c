@@ -212,6 +212,7 @@ bool timers_run(struct worker *w)
 	unsigned int done;
 	struct gk_task *t;
 	uint32_t seq;
+	bool more;
 
 	core->clock = now;
 	lock(&core->timers_lock);
@@ -251,8 +252,9 @@ bool timers_run(struct worker *w)
 	}
 	w->no_stacks = false;
 	n = core->timers;
+	more = n && n->when <= now;
 	unlock(&core->timers_lock);
-	return n && n->when <= now;
+	return more;
 }
 
 /* ---- sleep ------------------------------------------------------------------------------------------------------- */
