@@ -82,7 +82,7 @@ static __attribute__((noinline)) int wg_wait_slow(gk_wg *wg, uint64_t deadline)
 	w = enter();
 	lock(&wg->waiters.lock);
 	do {
-		word = load(&wg->word);
+		word = load_acquire(&wg->word);	/* what is done may have been so without the lock */
 		if (!(word >> 1)) {
 			unlock(&wg->waiters.lock);
 			leave(w);
