@@ -25,20 +25,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define GK_ASAN 1
+#ifndef GK_ASAN
+#define GK_ASAN 0
+#endif
+#ifndef GK_TSAN
+#define GK_TSAN 0
+#endif
+
+#if GK_ASAN
 #include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
-#else
-#define GK_ASAN 0
-#endif
-
-#if defined(__SANITIZE_THREAD__)
-#define GK_TSAN 1
+#elif GK_TSAN
 #include <sanitizer/tsan_interface.h>
-#else
-#define GK_TSAN 0
 #endif
 
 #if defined(GK_VALGRIND)
@@ -146,12 +145,15 @@ static inline void announce_loop(struct announced *loop)
 	loop->fiber = __tsan_get_current_fiber();
 }
 
+/* What the compiler calls at the end of a function. */
+extern void tsan_func_exit(void) __asm__("__tsan_func_exit");
+
 /* What runs before the switch is before what runs after it: 0, not __tsan_switch_to_fiber_no_sync. */
 static inline __attribute__((__always_inline__)) void announce_switch(struct announced *from, struct announced *to,
 								      bool ends)
 {
 	if (ends)
-		__builtin___tsan_func_exit(NULL);	/* of the function we are in, which has no end */
+		tsan_func_exit();	/* of the function we are in, which has no end */
 	__tsan_switch_to_fiber(to->fiber, 0);
 }
 

@@ -223,7 +223,7 @@ static void asked(int sig, siginfo_t *info, void *context)
 		if (t && on_stack(t, sp & ~7ul)) {
 			request.lo = sp & ~7ul;
 			request.hi = (uintptr_t)t - request.lo > STACK_COPY ? request.lo + STACK_COPY : (uintptr_t)t;
-			memcpy(request.bytes, (void *)request.lo, request.hi - request.lo);
+			copy_raw(request.bytes, (void *)request.lo, request.hi - request.lo);
 		}
 		store_release(&request.state, ANSWER_DONE);
 		futex_wake(&request.state, 1);

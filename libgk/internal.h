@@ -101,7 +101,7 @@ extern bool gk_alone;			/* one core: inside is exclusive already */
 
 static inline void lock(uint32_t *l)
 {
-	if (likely(!gk_alone) && unlikely(exchange(l, 1)))
+	if (likely(!load(&gk_alone)) && unlikely(exchange(l, 1)))
 		lock_slow(l);
 }
 
@@ -466,7 +466,7 @@ static inline void leave(struct worker *w)
 		do_todo(w);
 }
 
-/* ---- waiters: the list's lock is held ---------------------------------------------------------------------------- */
+/* ---- waiters: the list's lock is held. Whether there is one may be looked at without it -------------------------- */
 
 static inline void waiter_put(struct gk_queue *q, struct waiter *v)
 {
@@ -489,7 +489,7 @@ static inline void waiter_put_front(struct gk_queue *q, struct waiter *v)
 		v->next->prev = v;
 	else
 		q->last = v;
-	q->first = v;
+	store(&q->first, v);
 }
 
 static inline void waiter_put_before(struct gk_queue *q, struct waiter *v, struct waiter *next)
@@ -527,7 +527,7 @@ static inline bool claim(struct gk_task *t)
 
 	if (unlikely(!(c & WAITING)))
 		return false;
-	if (likely(gk_alone)) {
+	if (likely(load(&gk_alone))) {
 		store(&t->claim, CLAIMED);
 		return true;
 	}

@@ -514,7 +514,7 @@ static struct core *search(struct worker *w)
 	struct runtime *rt = w->rt;
 	struct core *found = NULL, *last = NULL;
 	uint64_t end, now, since = 0;
-	uint32_t i, at, last_head = 0;
+	uint32_t i, at, futile, last_head = 0;
 
 	if (rt->ncores == 1 || !cas(&rt->page->searching, 0, 1))
 		return NULL;
@@ -548,7 +548,8 @@ static struct core *search(struct worker *w)
 	for (i = 0; i < rt->ncores && !found; i++)
 		if (&rt->cores[i] != w->core && load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
 			found = &rt->cores[i];
-	store(&rt->futile, found ? 0 : (rt->futile < FUTILE_MAX ? 2 * rt->futile + 1 : rt->futile));
+	futile = load(&rt->futile);
+	store(&rt->futile, found ? 0 : (futile < FUTILE_MAX ? 2 * futile + 1 : futile));
 	/* A full fence; the backend's look at the rings, before it lets this worker sleep, comes after it. */
 	exchange(&rt->page->searching, 0);
 	/*

@@ -211,7 +211,7 @@ static int fill(struct select *s, struct gk_task *t, struct gk_case *cases, size
 		o++;
 		s->n++;
 	}
-	if (!gk_alone)
+	if (!load(&gk_alone))
 		sort(s->order, s->n);
 	return 0;
 }
@@ -222,7 +222,7 @@ static void lock_all(struct select *s)
 {
 	uint32_t i;
 
-	if (gk_alone)
+	if (load(&gk_alone))
 		return;
 	for (i = 0; i < s->n; i++)
 		if (!i || s->order[i]->chan != s->order[i - 1]->chan)
@@ -235,7 +235,7 @@ static void unlock_all(struct select *s)
 	struct offer **order = s->order;
 	uint32_t i, n = s->n;
 
-	if (gk_alone)
+	if (load(&gk_alone))
 		return;
 	for (i = 0; i < n; i++)
 		if (i + 1 == n || order[i]->chan != order[i + 1]->chan)
@@ -247,7 +247,7 @@ void select_parked(struct gk_task *t)
 {
 	struct select *s = (struct select *)t->on;
 
-	store_release(&t->claim, t->claim + (WAITING - SWITCHING));
+	store_release(&t->claim, load(&t->claim) + (WAITING - SWITCHING));
 	unlock_all(s);
 }
 

@@ -287,11 +287,9 @@ void task_unmap(struct runtime *rt, struct gk_task *t)
 
 bool tasks_each(struct runtime *rt, bool all, void (*fn)(struct gk_task *t, void *arg), void *arg)
 {
-	uint64_t end = now_ns() + 1000000000;
-	struct timespec ts = { end / 1000000000, end % 1000000000 };
 	struct gk_task *c, *t;
 	struct list *l;
-	unsigned int i;
+	unsigned int i, tries;
 
 	for (c = load_acquire(&rt->chunks); c; c = c->next_chunk)
 		for (i = 0; i < CHUNK; i++) {
@@ -300,8 +298,11 @@ bool tasks_each(struct runtime *rt, bool all, void (*fn)(struct gk_task *t, void
 				fn(t, arg);
 		}
 	/* A worker that was stopped for good may have it. */
-	if (pthread_mutex_clocklock(&rt->own_lock, CLOCK_MONOTONIC, &ts))
-		return false;
+	for (tries = 0; pthread_mutex_trylock(&rt->own_lock); tries++) {
+		if (tries == 1000)
+			return false;
+		usleep(1000);
+	}
 	for (l = rt->own.next; l != &rt->own; l = l->next) {
 		t = container_of(l, struct gk_task, own);
 		if (all || load(&t->id))

@@ -181,7 +181,7 @@ static always_inline void finish(struct worker *w, uintptr_t note)
 
 static always_inline void set_task(struct worker *w, struct gk_task *t)
 {
-	w->task = t;
+	store(&w->task, t);
 	count(&w->wp->switches);
 	w->wp->cookie = (uintptr_t)t;
 }

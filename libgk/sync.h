@@ -26,10 +26,8 @@
 /* Faults an object in for writing: inside, nothing may fault. It is on two pages at most. */
 static inline void touch(void *object, size_t size)
 {
-	char *p = object;
-
-	__atomic_fetch_or(p, 0, __ATOMIC_RELAXED);
-	__atomic_fetch_or(p + size - 1, 0, __ATOMIC_RELAXED);
+	touch_byte(object);
+	touch_byte((char *)object + size - 1);
 }
 
 /* Tasks whose wait the caller has ended, in the order in which they came. */

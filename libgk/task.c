@@ -206,7 +206,7 @@ int gk_cancel_mask(void)
 
 	if (!t)
 		return -EPERM;
-	t->masks++;
+	store(&t->masks, t->masks + 1);
 	t->claims = SWITCHING;
 	return 0;
 }
@@ -219,7 +219,8 @@ int gk_cancel_unmask(void)
 		return -EPERM;
 	if (!t->masks)
 		return -EINVAL;
-	if (!--t->masks)
+	store(&t->masks, t->masks - 1);
+	if (!t->masks)
 		t->claims = SWITCHING | CANCELLABLE;
 	return 0;
 }

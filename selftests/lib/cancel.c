@@ -118,7 +118,7 @@ static void set_up(void)
 	CHECK_EQ(0, gk_sem_acquire(&sem, 1));
 	memset(&begun, 0, sizeof(begun));
 	gk_spawn(&doer, NULL, begins, NULL);
-	CHECK(WAIT_FOR(begun.task));
+	CHECK(WAIT_FOR(__atomic_load_n(&begun.task, __ATOMIC_RELAXED)));
 }
 
 /* Nobody is left on a list: all that was waited for still works. */

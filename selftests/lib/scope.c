@@ -349,6 +349,7 @@ GK_TEST(a_scope_may_interrupt_system_calls, 2)
  */
 struct node {
 	unsigned int seed;
+	atomic_uint seeds;		/* of those below */
 	int depth;
 	atomic_int alive;
 };
@@ -363,7 +364,7 @@ static int random_node(void *arg)
 	gk_scope *s;
 	int i, n, err = 0;
 
-	me.seed = __atomic_add_fetch(&up->seed, 7919, __ATOMIC_RELAXED);
+	me.seed = me.seeds = atomic_fetch_add(&up->seeds, 7919) * 2654435761u;
 	up->alive++;
 	nodes++;
 	switch (rand_r(&me.seed) % 4) {
@@ -404,6 +405,7 @@ static int trees(void *arg)
 	struct node root = { .seed = time(NULL) + (long)arg, .depth = 6 };
 	int i;
 
+	root.seeds = root.seed;
 	fprintf(stderr, "# seed %u\n", root.seed);
 	for (i = 0; i < 100; i++) {
 		gk_scope *s;
