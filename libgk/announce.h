@@ -146,7 +146,8 @@ static inline void announce_loop(struct announced *loop)
 }
 
 /* What the compiler calls at the end of a function. */
-extern void tsan_func_exit(void) __asm__("__tsan_func_exit");
+#pragma redefine_extname tsan_func_exit __tsan_func_exit
+extern void tsan_func_exit(void);
 
 /* What runs before the switch is before what runs after it: 0, not __tsan_switch_to_fiber_no_sync. */
 static inline __attribute__((__always_inline__)) void announce_switch(struct announced *from, struct announced *to,

@@ -511,7 +511,8 @@ int gk_run(int (*fn)(void *arg), void *arg)
 		err = pick_backend(rt);
 	if (err)
 		goto err_free;
-	store(&gk_alone, rt->ncores == 1);	/* a worker of an earlier run that was stopped for good may have looked */
+	/* Atomic: a worker of an earlier run, stopped for good, may have looked. */
+	store(&gk_alone, rt->ncores == 1);
 	store_release(&gk_rt, rt);
 	pthread_once(&once, runtime_once);
 
