@@ -598,10 +598,11 @@ static atomic_ullong aim;
 
 static void arms(void *arg)
 {
-	uint64_t now;
+	uint64_t now = gk_now(), end = now + 3 * SEC;
 	int i;
 
-	for (i = 0; i < 10000; i++) {
+	/* Where the two share a CPU each turn takes the kernel milliseconds. */
+	for (i = 0; i < 10000 && now < end; i++) {
 		now = gk_now();
 		CHECK_EQ(0, gk_tick_reset(aimed, 3000));
 		aim = now + 3000;
@@ -615,11 +616,13 @@ static void stops_at_that_moment(void *arg)
 {
 	unsigned int seed = (long)arg;
 	uint64_t when, v;
-	int i, k;
+	int k;
 
-	for (i = 0; i < 10000; i++) {
+	for (;;) {
 		while (!(when = aim))
 			gk_yield();
+		if (when == 1)
+			return;
 		when += rand_r(&seed) % 4000;
 		while (gk_now() < when)
 			;
