@@ -471,10 +471,10 @@ static inline void leave(struct worker *w)
 static inline void waiter_put(struct gk_queue *q, struct waiter *v)
 {
 	v->listed = true;
-	v->next = NULL;
+	store(&v->next, NULL);
 	v->prev = q->last;
 	if (v->prev)
-		v->prev->next = v;
+		store(&v->prev->next, v);
 	else
 		store_release(&q->first, v);	/* some look at it without the lock */
 	q->last = v;
@@ -484,7 +484,7 @@ static inline void waiter_put_front(struct gk_queue *q, struct waiter *v)
 {
 	v->listed = true;
 	v->prev = NULL;
-	v->next = q->first;
+	store(&v->next, q->first);
 	if (v->next)
 		v->next->prev = v;
 	else
@@ -495,11 +495,11 @@ static inline void waiter_put_front(struct gk_queue *q, struct waiter *v)
 static inline void waiter_put_before(struct gk_queue *q, struct waiter *v, struct waiter *next)
 {
 	v->listed = true;
-	v->next = next;
+	store(&v->next, next);
 	v->prev = next->prev;
 	next->prev = v;
 	if (v->prev)
-		v->prev->next = v;
+		store(&v->prev->next, v);
 	else
 		store_release(&q->first, v);
 }
@@ -511,7 +511,7 @@ static inline void waiter_del(struct gk_queue *q, struct waiter *v)
 		return;
 	v->listed = false;
 	if (v->prev)
-		v->prev->next = v->next;
+		store(&v->prev->next, v->next);
 	else
 		store_release(&q->first, v->next);
 	if (v->next)

@@ -236,7 +236,7 @@ GK_TEST(a_writer_that_gives_up_lets_the_readers_in_that_it_kept_out, 2)
 	for (round = 0; round < 2; round++) {
 		CHECK_EQ(0, gk_rwlock_rdlock(&rw));
 		gk_spawn(&u, NULL, gives_up_writing, (void *)1);
-		CHECK(WAIT_FOR(rw.writers.first));
+		CHECK(WAIT_FOR(__atomic_load_n(&rw.writers.first, __ATOMIC_RELAXED)));
 		gk_spawn(&t, NULL, gives_up_writing, NULL);
 		gk_wg_add(&wg, 10);
 		for (i = 0; i < 10; i++)
