@@ -505,7 +505,6 @@ gk_chan *gk_ticker(uint64_t ns)
 
 static int tick_change(gk_chan *c, bool rearm, uint64_t ns)
 {
-	uint64_t when = end_of(ns);
 	struct worker *w;
 	struct tick *k;
 	bool was;
@@ -521,7 +520,8 @@ static int tick_change(gk_chan *c, bool rearm, uint64_t ns)
 	if (rearm) {
 		if (k->period)
 			k->period = ns;
-		tick_arm(w, k, when);
+		/* From now, not from before the lock: a tick does not come that is older than the one before. */
+		tick_arm(w, k, end_of(ns));
 	}
 	unlock(&k->node.lock);
 	leave(w);
