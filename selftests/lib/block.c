@@ -283,6 +283,7 @@ GK_TEST(page_faults, 1)
 	mapping_size = 4 << 20;
 	zeros = calloc(1, mapping_size);
 	CHECK_EQ(mapping_size, write(fd, zeros, mapping_size));
+	free(zeros);
 	fsync(fd);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	mapping = mmap(NULL, mapping_size, PROT_READ, MAP_SHARED, fd, 0);

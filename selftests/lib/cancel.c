@@ -235,7 +235,8 @@ static void masks(void *arg)
 	CHECK_EQ(-EINVAL, gk_cancel_unmask());
 	CHECK_EQ(0, gk_cancel_mask());
 	CHECK_EQ(0, gk_cancel_mask());
-	CHECK_EQ(0, gk_sleep(20 * MS));
+	CHECK_EQ(1, gk_chan_recv(arg, NULL));
+	CHECK_EQ(0, gk_sleep(MS));
 	CHECK_EQ(0, gk_cancelled());
 	CHECK_EQ(0, gk_cancel_unmask());
 	CHECK_EQ(0, gk_sleep(MS));
@@ -246,12 +247,15 @@ static void masks(void *arg)
 
 GK_TEST(a_mask_puts_cancellation_off, 2)
 {
+	gk_chan *cancelled = gk_chan_new(0, 0);
 	gk_task *t;
 
-	gk_spawn(&t, NULL, masks, NULL);
+	gk_spawn(&t, NULL, masks, cancelled);
 	gk_sleep(5 * MS);
 	CHECK_EQ(0, gk_cancel(t));
+	CHECK_EQ(0, gk_chan_send(cancelled, NULL));
 	CHECK_EQ(0, gk_join(t));
+	CHECK_EQ(0, gk_chan_free(cancelled));
 	return 0;
 }
 

@@ -47,6 +47,13 @@
 #define MS	1000000ull
 #define SEC	1000000000ull
 
+/* Built for a sanitizer: which has memory, threads and handlers of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LIB_SANITIZED 1
+#else
+#define LIB_SANITIZED 0
+#endif
+
 static atomic_int lib_failures;
 
 static inline void lib_fail(const char *file, int line, const char *what, long long got, long long want)
@@ -83,6 +90,18 @@ static inline void lib_fail(const char *file, int line, const char *what, long l
 	_is;										\
 })
 
+/* What the run that ended has left allocated and nobody can reach, by AddressSanitizer's account. */
+static inline int lib_leaks(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	extern int __lsan_do_recoverable_leak_check(void);
+
+	return __lsan_do_recoverable_leak_check();
+#else
+	return 0;
+#endif
+}
+
 static inline int lib_run(int cores, int (*fn)(void *arg), void *arg)
 {
 	int ret;
@@ -93,6 +112,7 @@ static inline int lib_run(int cores, int (*fn)(void *arg), void *arg)
 	ret = gk_run(fn, arg);
 	if (ret)
 		fprintf(stderr, "# gk_run: %d\n", ret);
+	CHECK_EQ(0, lib_leaks());
 	return ret ? ret : atomic_load(&lib_failures);
 }
 

@@ -26,6 +26,7 @@ static int lookups(void *arg)
 		CHECK_EQ(1, gk_chan_recv(answers, &err));
 		CHECK_EQ(0, err);
 	}
+	CHECK_EQ(0, gk_chan_free(answers));
 	return 0;
 }
 

@@ -408,6 +408,7 @@ GK_TEST(cold_user_memory_is_not_touched_inside, 1)
 		gk_chan_recv(c, p + (i * 8 + 5) * 4096);
 	}
 	CHECK_EQ(0, lib_stats().inside_blocks);
+	CHECK_EQ(0, gk_chan_free(c));
 	return 0;
 }
 

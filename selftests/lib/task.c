@@ -167,6 +167,7 @@ GK_TEST(the_second_joiner_gets_einval, 2)
 	for (i = 0; i < 2; i++)
 		CHECK_EQ(0, gk_join(u[i]));
 	CHECK_EQ(-EINVAL, ret[0] + ret[1]);
+	CHECK_EQ(0, gk_chan_free(c));
 	return 0;
 }
 
