@@ -30,6 +30,8 @@
 
 #define TICK_NS		1000000ull	/* while work waits somewhere */
 #define REST_NS		10000000ull	/* while all that wait are asleep */
+#define STOP_NS		100000ull	/* between two looks at those that are to stop */
+#define STOP_TRIES	100000		/* one that has not by then is in a call that computes, or blocks SIGURG */
 
 struct mcore {
 	pthread_mutex_t lock;
@@ -349,11 +351,12 @@ static int monitor_enter(struct worker *w, unsigned int id)
 		return -ENOMEM;
 	mw->w = w;
 	list_init(&mw->node);
-	w->backend = mw;
 	w->wp = (void *)(rt->map + rt->worker_off + w->id * rt->worker_stride);
 	w->wp->core = id;
 	w->wp->tid = w->tid;
-	store(&w->may_run, true);		/* until it takes tasks */
+	/* Before it is in the group, as with GK_ENTER_TASKLESS: one without a task is not stopped, it leaves. */
+	store(&w->wp->taskless, 1);
+	w->backend = mw;
 	core_lock(core);
 	if (load(&monitor(rt)->stopping)) {
 		core_unlock(core);
@@ -361,7 +364,6 @@ static int monitor_enter(struct worker *w, unsigned int id)
 		free(mw);
 		return -ESHUTDOWN;
 	}
-	store(&w->may_run, false);
 	add_fetch(&rt->page->nworkers, 1);
 	make_running(core, w);
 	core_unlock(core);
@@ -800,7 +802,7 @@ static void monitor_stop(struct runtime *rt)
 		}
 		core_unlock(core);
 	}
-	for (tries = 0; tries < 1000; tries++) {
+	for (tries = 0, left = 1; left && tries < STOP_TRIES; tries++) {
 		left = 0;
 		for (i = 0; i < rt->max_workers; i++) {
 			uint32_t state;
@@ -815,13 +817,14 @@ static void monitor_stop(struct runtime *rt)
 			c = thread_state(w->tid);
 			if (!tries || c == 'R')
 				syscall(SYS_tgkill, getpid(), w->tid, SIGURG);
-			left += c == 'R';
+			left += c == 'R' || !tries;
 		}
-		if (!left && tries)
-			break;
-		deadline = now_ns() + 100000;
-		futex_wait(&m->quit, 0, &deadline);
+		deadline = now_ns() + STOP_NS;
+		if (left)
+			futex_wait(&m->quit, 0, &deadline);
 	}
+	if (left)
+		say("%u tasks computed on for 10 s after the main task had ended: they are left to it", left);
 	preempt_on();
 }
 
