@@ -886,12 +886,17 @@ static void hog_off(struct runtime *rt)
 
 /* ---- leaks: all workers but the caller's are stopped, nothing changes -------------------------------------------- */
 
-/* A task that waits without a deadline. Addresses are kept inverted, so that the search does not find them here. */
+/* A task that waits without a deadline. */
 struct stuck {
 	struct gk_task *t;
-	uintptr_t not_on;
 	bool live;			/* something that may run knows what it waits for */
 	bool searched;			/* and its stack was looked through for more */
+};
+
+/* A channel that would end its wait. The address is kept inverted, so that the search does not find it here. */
+struct wish {
+	uintptr_t not_on;
+	struct stuck *s;
 };
 
 struct range {
@@ -901,9 +906,9 @@ struct range {
 struct leaks {
 	struct runtime *rt;
 	struct mounted *mounted;
-	size_t n, nranges, alloc, alloc_ranges;
-	struct stuck *stuck;		/* by t; then by_on has them by what they wait for */
-	struct stuck **by_on;
+	size_t n, nwishes, nranges, alloc, alloc_wishes, alloc_ranges;
+	struct stuck *stuck;		/* by t */
+	struct wish *wishes;		/* by not_on */
 	struct range *ranges;		/* of all stacks, in order */
 	unsigned int live;		/* tasks that run, are ready or wait until a deadline */
 	bool registers_known;		/* of those of them that have a thread */
@@ -916,6 +921,33 @@ static bool is_stuck(const struct leaks *l, const struct gk_task *t)
 	return t->claim & WAITING && !t->timer.core && !mounted_on(l->mounted, t);
 }
 
+static void wish(struct leaks *l, struct stuck *s, const gk_chan *c)
+{
+	if (s && l->nwishes < l->alloc_wishes)
+		l->wishes[l->nwishes++] = (struct wish){ ~(uintptr_t)c, s };
+}
+
+/* The channels that @t waits for, noted for @s if that is not NULL; how many. */
+static size_t wishes(struct leaks *l, const struct gk_task *t, struct stuck *s)
+{
+	const struct select *on;
+	size_t i;
+
+	switch (t->why) {
+	case WHY_CHAN_SEND:
+	case WHY_CHAN_RECV:
+		wish(l, s, t->on);
+		return 1;
+	case WHY_SELECT:
+		on = t->on;
+		for (i = 0; i < on->n; i++)
+			wish(l, s, on->offers[i].chan);
+		return on->n;
+	default:
+		return 0;
+	}
+}
+
 static void count_task(struct gk_task *t, void *arg)
 {
 	struct leaks *l = arg;
@@ -926,6 +958,7 @@ static void count_task(struct gk_task *t, void *arg)
 		return;
 	if (is_stuck(l, t)) {
 		l->alloc++;
+		l->alloc_wishes += wishes(l, t, NULL);
 		return;
 	}
 	l->live++;
@@ -942,7 +975,7 @@ static void collect_task(struct gk_task *t, void *arg)
 		l->ranges[l->nranges++] = (struct range){ (uintptr_t)t->stack - 4096,
 							  ((uintptr_t)t + sizeof(*t) + 4095) & ~4095ul };
 	if (t->id && !t->ended && t != l->rt->main && is_stuck(l, t) && l->n < l->alloc)
-		l->stuck[l->n++] = (struct stuck){ .t = t, .not_on = ~(uintptr_t)t->on };
+		l->stuck[l->n++] = (struct stuck){ .t = t };
 }
 
 /* qsort() may allocate. */
@@ -982,27 +1015,30 @@ static struct stuck *stuck_task(const struct leaks *l, const struct gk_task *t)
 /* @word was found where something that may run can see it. */
 static void found_word(struct leaks *l, uintptr_t word)
 {
-	size_t lo = 0, hi = l->n, mid;
+	size_t lo = 0, hi = l->nwishes, mid;
 
 	while (lo < hi) {
 		mid = (lo + hi) / 2;
-		if (l->by_on[mid]->not_on < ~word)
+		if (l->wishes[mid].not_on < ~word)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	for (; lo < l->n && l->by_on[lo]->not_on == ~word; lo++)
-		if (!l->by_on[lo]->live && (l->by_on[lo]->t->why == WHY_CHAN_SEND ||
-					    l->by_on[lo]->t->why == WHY_CHAN_RECV)) {
-			l->by_on[lo]->live = true;
+	for (; lo < l->nwishes && l->wishes[lo].not_on == ~word; lo++)
+		if (!l->wishes[lo].s->live) {
+			l->wishes[lo].s->live = true;
 			l->changed = true;
 		}
 }
 
 static void search_words(struct leaks *l, const uintptr_t *words, size_t n)
 {
-	uintptr_t min = ~l->by_on[l->n - 1]->not_on, max = ~l->by_on[0]->not_on;
+	uintptr_t min, max;
 
+	if (!l->nwishes)
+		return;
+	min = ~l->wishes[l->nwishes - 1].not_on;
+	max = ~l->wishes[0].not_on;
 	for (; n--; words++)
 		if (*words >= min && *words <= max)
 			found_word(l, *words);
@@ -1133,6 +1169,9 @@ static void settle_waits(struct leaks *l)
 		case WHY_CHAN_RECV:
 			live = !l->registers_known;
 			break;
+		case WHY_SELECT:
+			live = !l->registers_known && wishes(l, s->t, NULL);
+			break;
 		case WHY_JOIN:
 			live = freed_by_task(l, s->t->on);
 			break;
@@ -1197,9 +1236,9 @@ static __attribute__((noinline)) void report_leaks(struct runtime *rt)
 	if (!l.alloc && !l.live)
 		goto out;
 	l.stuck = scratch(l.alloc, sizeof(*l.stuck));
-	l.by_on = scratch(l.alloc, sizeof(*l.by_on));
+	l.wishes = scratch(l.alloc_wishes, sizeof(*l.wishes));
 	l.ranges = scratch(l.alloc_ranges, sizeof(*l.ranges));
-	if (!l.mounted || !l.stuck || !l.by_on || !l.ranges) {
+	if (!l.mounted || !l.stuck || !l.wishes || !l.ranges) {
 		print("gk: %zu tasks still wait; no memory to say more\n", l.alloc);
 		goto out;
 	}
@@ -1207,8 +1246,8 @@ static __attribute__((noinline)) void report_leaks(struct runtime *rt)
 	SORT(l.stuck, l.n, a->t < b->t);
 	SORT(l.ranges, l.nranges, a->lo < b->lo);
 	for (i = 0; i < l.n; i++)
-		l.by_on[i] = &l.stuck[i];
-	SORT(l.by_on, l.n, (*a)->not_on < (*b)->not_on);
+		wishes(&l, l.stuck[i].t, &l.stuck[i]);
+	SORT(l.wishes, l.nwishes, a->not_on < b->not_on);
 	/* If nothing is left that may run, then nothing can wake a task, whoever knows it. */
 	if (l.n && l.live)
 		find_live(&l);
@@ -1229,8 +1268,8 @@ out:
 		munmap(l.mounted, l.mounted->bytes);
 	if (l.stuck)
 		munmap(l.stuck, l.alloc * sizeof(*l.stuck) + 1);
-	if (l.by_on)
-		munmap(l.by_on, l.alloc * sizeof(*l.by_on) + 1);
+	if (l.wishes)
+		munmap(l.wishes, l.alloc_wishes * sizeof(*l.wishes) + 1);
 	if (l.ranges)
 		munmap(l.ranges, l.alloc_ranges * sizeof(*l.ranges) + 1);
 }

@@ -87,6 +87,26 @@ TEST(a_main_task_that_waits_for_ever_alone_is_a_deadlock)
 	}
 }
 
+PROGRAM(timers_set_to_never, {
+	gk_chan *c = gk_after(GK_FOREVER);
+	gk_timer *t = gk_timer_start(GK_FOREVER, lib_yield, NULL);
+
+	CHECK_EQ(0, gk_timer_reset(t, 3600 * SEC));
+	CHECK_EQ(1, gk_timer_reset(t, GK_FOREVER));
+	gk_chan_recv(c, NULL);
+	return 7;
+})
+
+TEST(a_timer_that_never_fires_hides_no_deadlock)
+{
+	int cores;
+
+	for (cores = 1; cores <= 2; cores++) {
+		EXPECT_EQ(2, program(cores, timers_set_to_never, NULL));
+		EXPECT_EQ(0, strncmp(text, DEADLOCK, strlen(DEADLOCK)));
+	}
+}
+
 PROGRAM(pinned, {
 	gk_pin();
 	gk_chan_recv(NULL, NULL);
@@ -570,7 +590,7 @@ TEST(sigquit_dumps_and_ends_the_program)
 
 /* ---- leaks ------------------------------------------------------------------------------------------------------- */
 
-gk_chan *known;		/* a store that the compiler must keep */
+gk_chan *known, *known_too;	/* stores that the compiler must keep */
 
 static void receives_from(void *arg)
 {
@@ -584,6 +604,22 @@ static __attribute__((noinline)) void leak(const char *name, bool keep)
 	if (keep)
 		known = ch;
 	named(name, 0, receives_from, ch);
+}
+
+static void selects_from(void *arg)
+{
+	struct gk_case cases[] = { gk_case_recv(arg, NULL), gk_case_recv(NULL, NULL), gk_case_send(arg, NULL) };
+
+	gk_select(cases, 3);
+}
+
+static __attribute__((noinline)) void leak_select(const char *name, bool keep)
+{
+	gk_chan *ch = gk_chan_new(0, 0);
+
+	if (keep)
+		known_too = ch;
+	named(name, 0, selects_from, ch);
 }
 
 static __attribute__((noinline)) void wipe_stack(void)
@@ -600,6 +636,8 @@ PROGRAM(leaks, {
 
 	leak("lost", false);
 	leak("global", true);
+	leak_select("selects", false);
+	leak_select("selects-global", true);
 	gk_spawn(&t, NULL, waits_for_ever, NULL);
 	named("joins", 0, joins, t);
 	if (arg)
@@ -637,7 +675,7 @@ TEST(tasks_that_still_wait_at_the_end_are_reported_on_request)
 	EXPECT_EQ(0, program(2, leaks_off, NULL));
 	EXPECT_EQ(0, strlen(text));
 	EXPECT_EQ(0, program(2, leaks_by_environment, NULL));
-	EXPECT_EQ(4, count(text, NEVER));
+	EXPECT_EQ(6, count(text, NEVER));
 	EXPECT_TRUE(says("lost", "chan receive on 0x"));
 	EXPECT_TRUE(says("global", "chan receive on 0x"));
 	EXPECT_TRUE(says("joins", "join of task "));
@@ -645,9 +683,11 @@ TEST(tasks_that_still_wait_at_the_end_are_reported_on_request)
 	EXPECT_EQ(0, program(2, leaks_on, (void *)1));
 	EXPECT_TRUE(says("lost", NEVER));
 	EXPECT_TRUE(says("joins", NEVER));
+	EXPECT_TRUE(says("selects", NEVER));
 	EXPECT_FALSE(says("global", NEVER));
-	EXPECT_EQ(3, count(text, NEVER));
-	EXPECT_EQ(1, count(text, "something may run that could end this wait"));
+	EXPECT_FALSE(says("selects-global", NEVER));
+	EXPECT_EQ(4, count(text, NEVER));
+	EXPECT_EQ(2, count(text, "something may run that could end this wait"));
 }
 
 /* ---- hogs -------------------------------------------------------------------------------------------------------- */
