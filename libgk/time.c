@@ -332,6 +332,16 @@ static struct gk_task *timer_expired(struct worker *w, struct timer_node *node)
 	return t;
 }
 
+/* Never is no deadline: a core with nothing else to wait for is to see that, and so is who looks for a deadlock. */
+static void timer_arm(struct worker *w, struct timer_node *node)
+{
+	if (node->when == GK_FOREVER)
+		return;
+	lock(&w->core->timers_lock);
+	timer_add(w, node);
+	unlock(&w->core->timers_lock);
+}
+
 gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg)
 {
 	gk_task *t = gk_self();
@@ -346,13 +356,12 @@ gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg)
 	timer->node.when = end_of(ns);
 	timer->node.expire = timer_expired;
 	timer->node.lock = 0;
+	timer->node.core = NULL;
 	timer->fn = fn;
 	timer->arg = arg;
 	timer->locals = locals_get(t->locals);
 	w = enter();
-	lock(&w->core->timers_lock);
-	timer_add(w, &timer->node);
-	unlock(&w->core->timers_lock);
+	timer_arm(w, &timer->node);
 	leave(w);
 	return timer;
 }
@@ -371,11 +380,7 @@ int gk_timer_reset(gk_timer *timer, uint64_t ns)
 	lock(&timer->node.lock);
 	was = timer_del(&timer->node);
 	timer->node.when = when;
-	if (ns != GK_FOREVER) {
-		lock(&w->core->timers_lock);
-		timer_add(w, &timer->node);
-		unlock(&w->core->timers_lock);
-	}
+	timer_arm(w, &timer->node);
 	unlock(&timer->node.lock);
 	leave(w);
 	return was;
@@ -430,9 +435,7 @@ static struct gk_task *tick_fire(struct worker *w, struct timer_node *node, uint
 		k->armed = k->period;
 		if (k->period) {
 			node->when = due + k->period * (1 + (now - due) / k->period);
-			lock(&w->core->timers_lock);
-			timer_add(w, node);
-			unlock(&w->core->timers_lock);
+			timer_arm(w, node);
 		}
 	}
 	unlock(&node->lock);
@@ -454,14 +457,9 @@ static bool tick_disarm(struct tick *k)
 
 static void tick_arm(struct worker *w, struct tick *k, uint64_t when)
 {
-	/* Never is no deadline: a core with nothing else to wait for is to see that. */
-	if (when == GK_FOREVER)
-		return;
 	k->node.when = when;
-	k->armed = true;
-	lock(&w->core->timers_lock);
-	timer_add(w, &k->node);
-	unlock(&w->core->timers_lock);
+	k->armed = when != GK_FOREVER;
+	timer_arm(w, &k->node);
 }
 
 static gk_chan *tick_start(uint64_t ns, bool periodic)

@@ -366,20 +366,20 @@ int gk_sleep_until(uint64_t deadline);
 typedef struct gk_timer gk_timer;
 
 /*
- * After ns nanoseconds starts fn(arg) as a task, once, which inherits the caller's locals. NULL if there is no memory,
- * or outside a task. The timer must be given back with gk_timer_stop(), before or after it fired. It costs some 100
- * bytes: the task's stack is found when it fires; if there is no memory then, it fires when there is.
- * Semantics: Go's time.AfterFunc.
+ * After ns nanoseconds (GK_FOREVER: not, until a reset) starts fn(arg) as a task, once, which inherits the caller's
+ * locals. NULL if there is no memory, or outside a task. The timer must be given back with gk_timer_stop(), before or
+ * after it fired. It costs some 100 bytes: the task's stack is found when it fires; if there is no memory then, it
+ * fires when there is. Semantics: Go's time.AfterFunc.
  */
 gk_timer *gk_timer_start(uint64_t ns, void (*fn)(void *arg), void *arg);
 
-/* 1 if it will not fire any more because of this call, 0 if it has fired. Frees the timer either way. */
+/* 1 if it will not fire any more because of this call, 0 if it has fired or was not to. Frees the timer either way. */
 int gk_timer_stop(gk_timer *timer);
 
 /*
  * It fires ns nanoseconds from now instead, or once more if it has fired; GK_FOREVER: not, until the next reset. 1 if
- * it was to fire still, 0 if it has fired (or was reset to GK_FOREVER); -EINVAL for NULL. Tasks may reset a timer at
- * the same time, but not while one stops it. Semantics: Go's Timer.Reset.
+ * it was to fire still, 0 if it has fired (or was set to GK_FOREVER); -EINVAL for NULL. Tasks may reset a timer at the
+ * same time, but not while one stops it. Semantics: Go's Timer.Reset.
  */
 int gk_timer_reset(gk_timer *timer, uint64_t ns);
 

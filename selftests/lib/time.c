@@ -127,7 +127,10 @@ GK_TEST(a_timer_stopped_before_does_not_fire_and_after_has, 2)
 	CHECK_EQ(0, gk_timer_stop(t));
 	CHECK_EQ(-EINVAL, gk_timer_stop(NULL));
 	CHECK(!gk_timer_start(1, NULL, NULL));
-	t = gk_timer_start(UINT64_MAX, notes, NULL);
+	t = gk_timer_start(GK_FOREVER - 1, notes, NULL);
+	CHECK_EQ(0, gk_timer_stop(t));
+	t = gk_timer_start(GK_FOREVER, notes, NULL);
+	CHECK_EQ(0, gk_timer_reset(t, 3600 * SEC));
 	CHECK_EQ(1, gk_timer_stop(t));
 	return 0;
 }
