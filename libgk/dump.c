@@ -497,7 +497,7 @@ static struct mounted *mounted_tasks(struct runtime *rt)
 		return NULL;
 	m->size = size;
 	m->bytes = bytes;
-	for (i = 0; i < rt->max_workers; i++) {
+	for (i = 0; i < load(&rt->nids); i++) {
 		w = load_acquire(&rt->workers[i]);
 		t = w && !load_acquire(&w->gone) ? load(&w->task) : NULL;
 		if (!t)
@@ -844,11 +844,9 @@ static void *watcher(void *arg)
 	unsigned int i;
 
 	while (!load_acquire(&rt->main_done)) {
-		for (i = 0; i < rt->max_workers; i++) {
+		for (i = 0; i < load(&rt->nids); i++) {
 			struct worker *w = load_acquire(&rt->workers[i]);
 
-			if (!w && i >= load(&rt->peak))
-				break;
 			if (w)
 				watch(rt, w);
 		}

@@ -368,6 +368,7 @@ struct runtime {
 	uint32_t worker_off, worker_stride;
 	void *monitor;			/* monitor.c */
 	struct worker **workers;	/* by id */
+	uint32_t nids;			/* workers[] has none from here on; only grows */
 	uint32_t nthreads, peak;	/* worker threads that have not left, and the most there were */
 	bool reported;
 	uint32_t main_done;

@@ -124,7 +124,7 @@ void interrupt_now(struct worker *w)
 	struct worker *v;
 	unsigned int i, j;
 
-	for (i = 0; i < rt->max_workers; i++) {
+	for (i = 0; i < load(&rt->nids); i++) {
 		v = load_acquire(&rt->workers[i]);
 		t = v ? load(&v->task) : NULL;
 		if (!t || load(&v->gone))

@@ -804,7 +804,7 @@ static void monitor_stop(struct runtime *rt)
 	}
 	for (tries = 0, left = 1; left && tries < STOP_TRIES; tries++) {
 		left = 0;
-		for (i = 0; i < rt->max_workers; i++) {
+		for (i = 0; i < load(&rt->nids); i++) {
 			uint32_t state;
 			char c;
 
@@ -844,7 +844,7 @@ static void monitor_finish(struct runtime *rt)
 	struct monitor *m = monitor(rt);
 	unsigned int i;
 
-	for (i = 0; i < rt->max_workers; i++)
+	for (i = 0; i < load(&rt->nids); i++)
 		if (rt->workers[i])
 			free(rt->workers[i]->backend);
 	free(m->cores);

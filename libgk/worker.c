@@ -228,6 +228,7 @@ static void *worker_thread(void *arg)
 	struct worker *w = arg;
 	struct runtime *rt = w->rt;
 	struct core *core = w->core;
+	uint32_t ids;
 	int err;
 
 	gk_worker_self = w;
@@ -243,6 +244,8 @@ static void *worker_thread(void *arg)
 		w->cpu = w->core->cpu;
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
 		store(&w->wp->taskless, 1);
+		for (ids = load(&rt->nids); ids <= w->id && !cas(&rt->nids, ids, w->id + 1); ids = load(&rt->nids))
+			;
 		store_release(&rt->workers[w->id], w);
 		fence();	/* pairs with the one in the backend's stop(): it finds us, or we see `stopping` */
 		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
@@ -439,13 +442,13 @@ static bool all_gone(struct runtime *rt)
 	unsigned int i, tries, n;
 	uint64_t deadline;
 
-	for (tries = 0; tries < 100; tries++) {
+	for (tries = 0; tries < 1000; tries++) {	/* 10 s: only one that gets no CPU needs as long */
 		n = load_acquire(&rt->nthreads);	/* what they did comes before what is freed now */
 		if (!n)
 			return true;
 		for (i = 0; i < rt->ncores; i++)
 			futex_wake(&rt->cores[i].page->word, INT32_MAX);
-		for (i = 0; i < rt->max_workers; i++) {
+		for (i = 0; i < load(&rt->nids); i++) {
 			struct worker *w = load_acquire(&rt->workers[i]);
 
 			if (!w || load_acquire(&w->gone))
@@ -466,7 +469,7 @@ static void runtime_free(struct runtime *rt)
 	unsigned int i;
 
 	if (rt->workers)
-		for (i = 0; i < rt->max_workers; i++)
+		for (i = 0; i < load(&rt->nids); i++)
 			free(rt->workers[i]);
 	free(rt->workers);
 	free(rt->cores);
@@ -596,7 +599,7 @@ int gk_stats(struct gk_stats *stats, size_t size)
 		s.inside_blocks += load(&core->page->stalls);
 	}
 	s.tasks += s.started;
-	for (i = 0; i < rt->max_workers; i++) {
+	for (i = 0; i < load(&rt->nids); i++) {
 		struct worker *w = load_acquire(&rt->workers[i]);
 
 		if (!w)
