@@ -61,10 +61,11 @@ static void publish_ready(struct gk_core *core)
 		WRITE_ONCE(page->ready_pos, list_first_entry(&core->ready_list, struct gk_worker, node)->pos);
 }
 
+/* What counts the change is written before it: who sees the new state sees it counted. */
 static void set_state(struct gk_worker *w, u8 state)
 {
 	WRITE_ONCE(w->state, state);
-	WRITE_ONCE(w->page->state, state);
+	smp_store_release(&w->page->state, state);
 	/* A reader that sees the new seq sees the state that goes with it, or a later one. */
 	smp_store_release(&w->page->seq, ++w->seq);
 }
@@ -216,10 +217,10 @@ static void grant(struct gk_core *core, struct gk_worker *w, enum gk_cause cause
 		core->page->grants_ready++;
 	else
 		core->page->grants_standby++;
+	w->page->grants++;
 	gk_make_running(core, w);
 	if (cause != GK_AFTER_BLOCK && gk_queue_waits(core))
 		w->protect = READ_ONCE(g->grain_ns);
-	w->page->grants++;
 	if (w == self)
 		return;
 	/* Pairs with set_current_state() in park_sleep(): it sees RUNNING, or we see it parked. */
@@ -290,8 +291,8 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 			continue;
 		if (w->protect && gk_stint(w) < w->protect)
 			continue;
-		gk_make_ready(core, w, false);
 		core->page->displaced++;
+		gk_make_ready(core, w, false);
 	}
 }
 
@@ -357,8 +358,8 @@ void gk_core_rearm(struct gk_core *core)
 /* From here on @w may finish what it does in the kernel, no more. */
 void gk_preempt(struct gk_core *core, struct gk_worker *w)
 {
-	gk_make_ready(core, w, false);
 	core->page->preempts++;
+	gk_make_ready(core, w, false);
 }
 
 /*

@@ -68,9 +68,9 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 	/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
 	if (n && n->core == core && n->state == GK_W_READY && !n->parked && !n->moving && !core->stalled &&
 	    !READ_ONCE(core->group->stopping) && !stopped_with_group()) {
-		gk_make_running(core, n);
 		core->page->grants_ready++;
 		n->page->grants++;
+		gk_make_running(core, n);
 		return;
 	}
 	set_bit(core->id, (unsigned long *)core->group->page->idle);

@@ -405,8 +405,8 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	if (!lost && moved) {
 		raw_spin_lock_irqsave(&core->lock, flags);
 		if (w->moving) {
-			gk_make_ready(core, w, false);
 			core->page->pulled++;
+			gk_make_ready(core, w, false);
 		}
 		raw_spin_unlock_irqrestore(&core->lock, flags);
 	}

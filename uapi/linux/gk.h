@@ -219,7 +219,7 @@ struct gk_core_page {
 	/* written by the library: any worker */
 	__u32 q_head;			/* tasks taken from the queue so far */
 	__u32 pad3[15];
-	/* counters, written by the module; they only grow */
+	/* counters, written by the module, before the state that goes with them; they only grow */
 	__u64 blocks;			/* RUNNING to BLOCKED */
 	__u64 unblocks;			/* BLOCKED to RUNNING or READY */
 	__u64 wakes_over;		/* woken while another worker ran: went on beside it */
