@@ -574,8 +574,10 @@ static void print_mounted(struct dump *d, struct gk_task *t, struct worker *w)
 			copy = (struct stack_view){ request.lo, request.hi, request.bytes };
 			print_stack(&request.regs, &copy);
 		} else {
-			print("    (it went on)\n");
+			print(request.task == t ? "    (on another stack, in a signal handler)\n" : "    (it went on)\n");
 		}
+	} else if (pc && !on_stack(t, sp)) {
+		print("    (on another stack, in a signal handler)\n");
 	} else if (pc) {
 		regs_set(&regs, DW_PC, pc);
 		regs_set(&regs, DW_SP, sp);
@@ -750,7 +752,8 @@ static void quit_on(void)
 	if (env_is("GK_SIGQUIT", "off") || sigaction(SIGQUIT, NULL, &old) || old.sa_flags & SA_SIGINFO ||
 	    old.sa_handler != SIG_DFL)
 		return;
-	sigemptyset(&sa.sa_mask);
+	/* SIGURG, too: it is to find the task, not this handler on another stack. */
+	sigfillset(&sa.sa_mask);
 	sigaction(SIGQUIT, &sa, NULL);
 }
 

@@ -103,6 +103,8 @@ TEST(registers_survive_preemption)
 	ASSERT_NE(NULL, h);
 	ASSERT_TRUE(RIG_WAIT(atomic_load(&regs_beats)));
 	for (n = 0; n < count; n++) {
+		/* While it looks for more it would need nobody's core. */
+		ASSERT_STATE(s, GK_W_STANDBY);
 		rig_push(&r, 0);
 		ASSERT_TRUE(RIG_WAIT(atomic_load(&s->taken) > n))
 			TH_LOG("preemption %lu: hog %s, preempts %llu, ticks %llu, armed %llu", n,

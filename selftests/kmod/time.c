@@ -134,6 +134,8 @@ TEST(a_deadline_preempts_a_hog_after_a_grain)
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	for (n = 0; n < count; n++) {
+		/* Or it would need no preemption. */
+		ASSERT_STATE(s, GK_W_STANDBY);
 		WRITE_ONCE(c->deadline, rig_now() + MSEC);
 		ASSERT_EQ(0, rig_call(&r, GK_IOC_ARM, 0));
 		ASSERT_TRUE(RIG_WAIT(atomic_load(&s->seen) > n))
@@ -212,6 +214,7 @@ TEST(the_epoll_file_preempts_a_hog)
 	h = rig_spawn(&r, 0, rig_hog, NULL);
 	ASSERT_NE(NULL, h);
 	for (n = 0; n < 50; n++) {
+		ASSERT_STATE(s, GK_W_STANDBY);
 		ASSERT_EQ(0, eventfd_write(fd, 1));
 		/* Nobody makes a call: the event itself arms the timer. */
 		ASSERT_TRUE(RIG_WAIT(atomic_load(&s->seen) > n));
