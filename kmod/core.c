@@ -65,6 +65,7 @@ static void publish_ready(struct gk_core *core)
 static void set_state(struct gk_worker *w, u8 state)
 {
 	WRITE_ONCE(w->state, state);
+	/* After its counters. */
 	smp_store_release(&w->page->state, state);
 	/* A reader that sees the new seq sees the state that goes with it, or a later one. */
 	smp_store_release(&w->page->seq, ++w->seq);
