@@ -148,20 +148,21 @@ static gk_task *shared;
 
 static void joins_shared(void *arg)
 {
-	*(int *)arg = gk_join(shared);
+	atomic_store((atomic_int *)arg, gk_join(shared));
 }
 
 GK_TEST(the_second_joiner_gets_einval, 2)
 {
 	gk_chan *c = gk_chan_new(0, 0);
-	int ret[2] = { 1, 1 }, i;
+	atomic_int ret[2] = { 1, 1 };
 	gk_task *u[2];
+	int i;
 
 	CHECK_EQ(0, gk_spawn(&shared, NULL, waits, c));
 	for (i = 0; i < 2; i++)
 		CHECK_EQ(0, gk_spawn(&u[i], NULL, joins_shared, &ret[i]));
 	/* Whichever came second. */
-	CHECK(WAIT_FOR(*(volatile int *)&ret[0] == -EINVAL || *(volatile int *)&ret[1] == -EINVAL));
+	CHECK(WAIT_FOR(ret[0] == -EINVAL || ret[1] == -EINVAL));
 	CHECK_EQ(-EINVAL, gk_detach(shared));
 	gk_chan_send(c, NULL);
 	for (i = 0; i < 2; i++)
