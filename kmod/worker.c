@@ -141,6 +141,11 @@ void gk_worker_stray(struct gk_worker *w, unsigned int cpu)
 		gk_make_off(core, w, GK_W_BLOCKED);
 		left = true;
 	}
+	/* It blocked with the core word. Awake again it is not counted here, and it may park before it is ever back. */
+	if (w->stray && core->stalled == w) {
+		core->stalled = NULL;
+		left = true;
+	}
 	gk_worker_unlock(core, flags);
 	if (left)
 		gk_core_kick(core);
@@ -267,6 +272,14 @@ static bool must_sleep(struct gk_worker *w)
 	return state != GK_W_RUNNING && state != GK_W_BLOCKED;
 }
 
+/* Granted before it slept, so that no sched_in has seen it on its foreign CPU: there it counts for nobody. */
+static void park_stray(struct gk_worker *w)
+{
+	preempt_disable();
+	gk_worker_stray(w, smp_processor_id());
+	preempt_enable();
+}
+
 static void park_work(struct callback_head *head)
 {
 	struct gk_worker *w = container_of(head, struct gk_worker, park_work);
@@ -304,6 +317,8 @@ static void park_work(struct callback_head *head)
 	}
 	if (must_sleep(w))
 		park_sleep(w, false);
+	if (unlikely(w->stray))
+		park_stray(w);
 	/* The group ended while it slept: once more, and then as above. */
 	if (READ_ONCE(g->dead))
 		gk_queue_park(w);
@@ -326,6 +341,8 @@ int gk_worker_park(struct gk_worker *w, unsigned long how)
 	park_requested(w, how);
 	if (must_sleep(w))
 		park_sleep(w, true);
+	if (unlikely(w->stray))
+		park_stray(w);
 	return 0;
 }
 

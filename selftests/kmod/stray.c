@@ -92,6 +92,79 @@ TEST(a_parked_worker_that_is_moved_is_granted)
 	rig_close(&r);
 }
 
+/* Goes away to the other CPU by itself, having blocked with the core word, and parks there. */
+static void park_astray(struct rig_worker *w)
+{
+	rig_wait_go(w);
+	WRITE_ONCE(rig_cp(w)->word, w->id + 1);
+	rig_wait_go(w);
+	WRITE_ONCE(rig_cp(w)->word, 0);
+	rig_consumer(w);
+}
+
+/* Awake again, wherever it is, it stalls its core no longer. */
+TEST(a_holder_of_the_word_that_wakes_astray_stalls_nobody)
+{
+	struct rig_worker *w, *s;
+	struct rig r;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	w = rig_spawn(&r, 0, park_astray, NULL);
+	ASSERT_NE(NULL, w);
+	rig_go(w);
+	ASSERT_TRUE(RIG_WAIT(READ_ONCE(rig_core(&r, 0)->stalls) == 1));
+	ASSERT_EQ(0, pin(w->tid, rig_nth_cpu(1)));
+	rig_go(w);
+	ASSERT_TRUE(RIG_WAIT(rig_parked(w, GK_W_STANDBY)));
+	EXPECT_NE(0, rig_wp(w)->flags & GK_WF_STRAY);
+	rig_push(&r, 0);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&w->taken) + atomic_load(&s->taken) == 1)) TH_LOG("the core is stalled");
+	rig_close(&r);
+}
+
+/* Takes a task at once, and computes until it is told to stop. */
+static void park_and_hog(struct rig_worker *w)
+{
+	rig_hold_core(w);
+	while (!rig_take(w->rig, w->core) && !atomic_load(&w->stop))
+		rig_park(w, GK_PARK_STANDBY);
+	rig_hog(w);
+}
+
+/* Its park ends before it sleeps, with a grant of its own: its core is not taken by that. */
+TEST(a_stray_whose_park_ends_at_once_takes_no_core)
+{
+	struct rig_worker *h, *s;
+	struct rig r;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	h = rig_spawn(&r, 0, park_and_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_EQ(0, pin(h->tid, rig_nth_cpu(1)));
+	ASSERT_TRUE(RIG_WAIT(READ_ONCE(rig_wp(h)->flags) & GK_WF_STRAY));
+	/* Waits for its core, so that the park returns; not in the queue yet, so that it parks. */
+	WRITE_ONCE(rig_core(&r, 0)->q_next, 1);
+	atomic_store(&h->go, 1);
+	ASSERT_TRUE(RIG_WAIT(READ_ONCE(rig_wp(h)->grants)));
+	rig_push_quiet(&r, 0);
+	ASSERT_TRUE(RIG_WAIT(atomic_load(&h->beats) && READ_ONCE(rig_core(&r, 0)->q_head)));
+	WRITE_ONCE(rig_core(&r, 0)->q_next, 0);
+	EXPECT_EQ(GK_W_BLOCKED, rig_state(h));
+	EXPECT_EQ(0, READ_ONCE(rig_core(&r, 0)->running));
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	rig_push(&r, 0);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken) == 1)) TH_LOG("the core is taken");
+	EXPECT_TRUE(rig_wait_beats(h, 100));
+	rig_close(&r);
+}
+
 static int online(unsigned int cpu, const char *v)
 {
 	char path[80];
