@@ -21,6 +21,7 @@
 #include <asm/irq_regs.h>
 
 #include "gk.h"
+#include "trace.h"
 
 #define GK_RETRY_NS	(50 * NSEC_PER_USEC)	/* until a holder of the core word is looked at again */
 
@@ -62,8 +63,10 @@ static void publish_ready(struct gk_core *core)
 }
 
 /* What counts the change is written before it: who sees the new state sees it counted. */
-static void set_state(struct gk_worker *w, u8 state)
+static __always_inline void set_state(struct gk_worker *w, u8 state)
 {
+	trace_gk_state(w, state);
+	gk_check_transition(w, state);
 	WRITE_ONCE(w->state, state);
 	/* After its counters. */
 	smp_store_release(&w->page->state, state);
@@ -156,6 +159,7 @@ void gk_make_off(struct gk_core *core, struct gk_worker *w, u8 state)
 /* READY, but on no list, until gk_worker_pull() puts it on one. */
 void gk_make_moving(struct gk_core *core, struct gk_worker *w)
 {
+	trace_gk_move(w, GK_WHY_NONE);
 	leave_state(core, w);
 	w->moving = true;
 }
@@ -214,6 +218,8 @@ static void grant(struct gk_core *core, struct gk_worker *w, enum gk_cause cause
 {
 	struct gk_group *g = core->group;
 
+	trace_gk_grant(w, (enum gk_why)cause);
+	gk_check_grant(core, w, cause);
 	if (w->state == GK_W_READY)
 		core->page->grants_ready++;
 	else
@@ -233,8 +239,9 @@ static void grant(struct gk_core *core, struct gk_worker *w, enum gk_cause cause
 }
 
 /* Nobody runs on @core: others may give it work, and what they have given before is seen from here on (A). */
-static void set_idle(struct gk_core *core)
+static __always_inline void set_idle(struct gk_core *core, enum gk_why why)
 {
+	trace_gk_idle(core, why);
 	set_bit(core->id, (unsigned long *)core->group->page->idle);
 	smp_mb__after_atomic();		/* (A), pairs with the library's fence before it reads idle[] */
 }
@@ -252,11 +259,11 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 	if (core->running || READ_ONCE(g->stopping) || READ_ONCE(g->dead))
 		return;
 	if (core->stalled || (!self && gk_counts_itself(core, current))) {
-		set_idle(core);
+		set_idle(core, core->stalled ? GK_WHY_STALLED : GK_WHY_COMING);
 		return;
 	}
 	if (cause != GK_AFTER_WAKE && !gk_core_work(core)) {
-		set_idle(core);
+		set_idle(core, GK_WHY_NOTHING);
 		if (!gk_group_work(core))
 			return;
 	}
@@ -265,7 +272,7 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 		grant(core, w, cause, self, wake);
 		return;
 	}
-	set_idle(core);
+	set_idle(core, GK_WHY_STARVED);
 	core->page->starved++;
 	wake->manager = g;
 }
@@ -292,6 +299,7 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 			continue;
 		if (w->protect && gk_stint(w) < w->protect)
 			continue;
+		trace_gk_preempt(w, GK_WHY_DISPLACED);
 		core->page->displaced++;
 		gk_make_ready(core, w, false);
 	}
@@ -354,11 +362,13 @@ void gk_core_rearm(struct gk_core *core)
 {
 	if (rearm(core, turn(core)))
 		hrtimer_start(&core->timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+	gk_check_armed(core);
 }
 
 /* From here on @w may finish what it does in the kernel, no more. */
 void gk_preempt(struct gk_core *core, struct gk_worker *w)
 {
+	trace_gk_preempt(w, GK_WHY_TURN);
 	core->page->preempts++;
 	gk_make_ready(core, w, false);
 }
@@ -397,6 +407,7 @@ static void displace_now(struct gk_core *core, struct gk_worker *w)
 {
 	raw_spin_lock(&core->lock);
 	gk_preempt(core, w);
+	gk_check_core(core);
 	raw_spin_unlock(&core->lock);
 	gk_queue_park(w);
 }
@@ -413,6 +424,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 
 	raw_spin_lock(&core->lock);
 	core->armed = 0;
+	trace_gk_tick(core, GK_WHY_NONE);
 	core->page->ticks++;
 	limit = turn(core);
 	if (!core->running) {
@@ -443,6 +455,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	}
 out:
 	publish_armed(core);
+	gk_check_core(core);
 	raw_spin_unlock(&core->lock);
 	if (park)
 		gk_queue_park(w);
@@ -461,7 +474,9 @@ static void core_look(struct gk_core *core, enum gk_cause cause)
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&core->lock, flags);
 	gk_core_settle(core, cause, NULL, &wake);
+	gk_check_settled(core, NULL);
 	gk_core_rearm(core);
+	gk_check_core(core);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	gk_wake_flush(&wake);
 	rcu_read_unlock();
@@ -476,6 +491,7 @@ static void core_remote(void *info)
 {
 	struct gk_core *core = info;
 
+	trace_gk_remote(core, GK_WHY_NONE);
 	core->page->remote++;
 	core_look(core, GK_AFTER_PARK);
 }
@@ -508,6 +524,9 @@ int gk_core_wake(struct gk_core *core)
 	granted = -core->running;
 	gk_core_settle(core, GK_AFTER_WAKE, NULL, &wake);
 	granted += core->running;
+	trace_gk_wake(core, granted);
+	gk_check_settled(core, NULL);
+	gk_check_core(core);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	gk_wake_flush(&wake);
 	rcu_read_unlock();

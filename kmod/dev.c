@@ -110,6 +110,8 @@ static long struct_command(struct file *file, struct gk_group *g, unsigned int c
 		return -EINVAL;
 	if (g && !gk_group_mine(g) && c->fn != do_info)
 		return -EPERM;
+	if (g && gk_broken(g) && c->fn != do_info)
+		return -EIO;
 	if (get_user(size, (u32 __user *)user))
 		return -EFAULT;
 	if (size < c->min_size)
@@ -140,8 +142,11 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	/* The one that is to be quick. */
 	if (cmd == GK_IOC_PARK && g && gk_group_mine(g)) {
+		long ret;
+
 		w = gk_worker_of(current);
-		return w && w->group == g ? gk_worker_park(w, arg) : -EPERM;
+		ret = w && w->group == g ? gk_worker_park(w, arg) : -EPERM;
+		return unlikely(gk_broken(g)) ? -EIO : ret;
 	}
 	if (_IOC_TYPE(cmd) != GK_IOC_MAGIC)
 		return -ENOTTY;
@@ -154,6 +159,8 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (!gk_group_mine(g))
 		return -EPERM;
 
+	if (gk_broken(g))
+		return -EIO;
 	w = gk_worker_of(current);
 	if (w && w->group != g)
 		w = NULL;
@@ -251,4 +258,5 @@ const struct file_operations gk_fops = {
 	.unlocked_ioctl = gk_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = gk_mmap,
+	.show_fdinfo = gk_show_fdinfo,
 };

@@ -54,13 +54,41 @@
 #define GK_CORE_STRIDE		ALIGN(sizeof(struct gk_core_page), GK_LINE)
 #define GK_WORKER_STRIDE	ALIGN(sizeof(struct gk_worker_page), GK_LINE)
 
+struct dentry;
+struct gk_check;
 struct gk_group;
+struct seq_file;
 
 /* How a worker came to be granted, or why its core needs one: it decides who is next and who is protected. */
 enum gk_cause {
 	GK_AFTER_BLOCK,		/* the running worker blocked: READY workers first, unprotected */
 	GK_AFTER_PARK,		/* it parked or its slice ended: READY workers and queued tasks in one order */
 	GK_AFTER_WAKE,		/* another core has work to give away: grant even if none is seen here */
+};
+
+/* What trace events give as the reason (trace.h). */
+enum gk_why {
+	GK_WHY_AFTER_BLOCK = GK_AFTER_BLOCK,
+	GK_WHY_AFTER_PARK = GK_AFTER_PARK,
+	GK_WHY_AFTER_WAKE = GK_AFTER_WAKE,
+	GK_WHY_PARK = 4,
+	GK_WHY_STANDBY = GK_WHY_PARK + GK_PARK_STANDBY,
+	GK_WHY_READY = GK_WHY_PARK + GK_PARK_READY,
+	GK_WHY_HELD = GK_WHY_PARK + GK_PARK_HELD,
+	GK_WHY_NONE = 8,
+	GK_WHY_INSIDE,
+	GK_WHY_TURN,
+	GK_WHY_GRAIN,
+	GK_WHY_DISPLACED,
+	GK_WHY_AGAIN,
+	GK_WHY_AWAY,
+	GK_WHY_BACK,
+	GK_WHY_NOTHING,
+	GK_WHY_STALLED,
+	GK_WHY_COMING,
+	GK_WHY_STARVED,
+	GK_WHY_LEFT,
+	GK_WHY_DIED,
 };
 
 struct gk_core {
@@ -128,6 +156,7 @@ struct gk_group {
 	struct mm_struct *mm;		/* I, grabbed: only compared */
 	struct pid *tgid;		/* I, referenced: only compared */
 	struct gk_limit *limit;		/* I: the user's count of groups */
+	unsigned int id;		/* I: never used again */
 	unsigned int ncores;		/* I */
 	unsigned int max_workers;	/* I */
 	unsigned int worker_off;	/* I */
@@ -152,6 +181,10 @@ struct gk_group {
 	unsigned int nworkers;		/* G */
 	struct irq_work net_work;
 	struct llist_node dead_node;
+	struct list_head node;		/* stats.c: under its lock */
+	struct dentry *dentry;		/* I */
+	struct gk_check *check;		/* I: check.c */
+	unsigned long entered;		/* G: workers there have been */
 };
 
 static inline bool gk_must_stop(struct gk_worker *w)
@@ -190,8 +223,65 @@ static inline struct gk_core *gk_worker_lock(struct gk_worker *w, unsigned long 
 	}
 }
 
+/* check.c, in debug builds */
+#ifdef GK_DEBUG
+void gk_check_core(struct gk_core *core);
+void gk_check_transition(struct gk_worker *w, u8 to);
+void gk_check_grant(struct gk_core *core, const struct gk_worker *w, enum gk_cause cause);
+void gk_check_settled(struct gk_core *core, const struct gk_worker *self);
+void gk_check_armed(struct gk_core *core);
+bool gk_broken(const struct gk_group *g);
+int gk_check_add(struct gk_group *g);
+void gk_check_del(struct gk_group *g);
+void gk_check_init(struct dentry *dir);
+void gk_check_exit(void);
+#else
+static inline void gk_check_core(struct gk_core *core)
+{
+}
+
+static inline void gk_check_transition(struct gk_worker *w, u8 to)
+{
+}
+
+static inline void gk_check_grant(struct gk_core *core, const struct gk_worker *w, enum gk_cause cause)
+{
+}
+
+static inline void gk_check_settled(struct gk_core *core, const struct gk_worker *self)
+{
+}
+
+static inline void gk_check_armed(struct gk_core *core)
+{
+}
+
+static inline bool gk_broken(const struct gk_group *g)
+{
+	return false;
+}
+
+static inline int gk_check_add(struct gk_group *g)
+{
+	return 0;
+}
+
+static inline void gk_check_del(struct gk_group *g)
+{
+}
+
+static inline void gk_check_init(struct dentry *dir)
+{
+}
+
+static inline void gk_check_exit(void)
+{
+}
+#endif
+
 static inline void gk_worker_unlock(struct gk_core *core, unsigned long flags) __releases(core->lock)
 {
+	gk_check_core(core);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 }
 
@@ -262,6 +352,15 @@ extern unsigned int gk_max_cores, gk_max_workers, gk_max_groups;
 void gk_reap_worker(struct gk_worker *w);	/* any context; frees it and its references later */
 void gk_reap_group(struct gk_group *g);		/* any context */
 
+/* stats.c: what is to be seen from outside */
+void gk_stats_init(void);
+void gk_stats_exit(void);
+void gk_stats_add(struct gk_group *g);
+void gk_stats_del(struct gk_group *g);
+typedef void (*gk_group_fn)(struct gk_group *g, void *arg);
+void gk_visit_groups(gk_group_fn fn, void *arg);
+void gk_show_fdinfo(struct seq_file *m, struct file *file);
+
 /* dev.c */
 extern const struct file_operations gk_fops;
 
@@ -273,6 +372,7 @@ void gk_group_close(struct gk_group *g, void *files);
 void gk_group_put(struct gk_group *g);
 void gk_group_free(struct gk_group *g);
 void gk_group_stop(struct gk_group *g);
+void gk_group_wake_parked(struct gk_group *g);
 bool gk_group_mine(const struct gk_group *g);
 int gk_net_set(struct gk_group *g, int fd);
 void gk_net_work(struct irq_work *work);

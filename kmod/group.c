@@ -19,6 +19,7 @@
 #include <linux/vmalloc.h>
 
 #include "gk.h"
+#include "trace.h"
 
 #define GK_SLICE_MIN	(100 * NSEC_PER_USEC)
 #define GK_SLICE_MAX	(10 * NSEC_PER_SEC)
@@ -33,6 +34,7 @@ struct gk_limit {
 	unsigned int groups;
 };
 
+static atomic_t last_id = ATOMIC_INIT(0);
 static DEFINE_MUTEX(limits_lock);
 static LIST_HEAD(limits);
 
@@ -140,6 +142,7 @@ static void group_destroy(struct gk_group *g)
 {
 	if (g->manager)
 		eventfd_ctx_put(g->manager);
+	gk_check_del(g);
 	bitmap_free(g->ids);
 	kvfree(g->workers);
 	kvfree(g->cores);
@@ -167,6 +170,7 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	if (!g)
 		return -ENOMEM;
 	kref_init(&g->ref);
+	g->id = atomic_inc_return(&last_id);
 	mutex_init(&g->lock);
 	mutex_init(&g->net_lock);
 	init_irq_work(&g->net_work, gk_net_work);
@@ -213,6 +217,10 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	err = cores_init(g, u64_to_user_ptr(arg->cpus), arg->core_off);
 	if (err)
 		goto err_destroy;
+	err = gk_check_add(g);
+	if (err)
+		goto err_destroy;
+	gk_stats_add(g);
 	*out = g;
 	return 0;
 
@@ -403,10 +411,12 @@ static struct task_struct *dismiss_one(struct gk_core *core)
 				break;
 			}
 	if (w) {
+		trace_gk_spare(w, GK_WHY_NONE);
 		w->dismissed = true;
 		gk_make_running(core, w);
 		task = get_task_struct(w->task);
 	}
+	gk_check_core(core);
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	return task;
 }
@@ -427,6 +437,8 @@ void gk_group_stop(struct gk_group *g)
 	mutex_lock(&g->lock);
 	if (!g->stopping) {
 		g->stopper = current;
+		/* No worker is STOPPED before it. */
+		trace_gk_stop(&g->cores[0], GK_WHY_NONE);
 		/* Pairs with the acquire in gk_must_stop(): who sees the last sees them all. */
 		WRITE_ONCE(g->page->stopping, 1);
 		smp_mb();	/* pairs with the library's fence between taskless and page->stopping */
@@ -443,8 +455,10 @@ void gk_group_stop(struct gk_group *g)
 	if (self && self->group == g && g->stopper == current) {
 		/* Its slice may have ended on the way; from now on nobody is granted, nor preempted. */
 		core = gk_worker_lock(self, &flags);
-		if (self->state == GK_W_READY)
+		if (self->state == GK_W_READY) {
+			trace_gk_spare(self, GK_WHY_NONE);
 			gk_make_running(core, self);
+		}
 		gk_worker_unlock(core, flags);
 	}
 	mutex_unlock(&g->lock);
@@ -456,7 +470,8 @@ void gk_group_stop(struct gk_group *g)
 	}
 }
 
-static void wake_parked(struct gk_group *g)
+/* Any context. */
+void gk_group_wake_parked(struct gk_group *g)
 {
 	struct gk_worker *w;
 	unsigned int i;
@@ -482,7 +497,7 @@ void gk_group_close(struct gk_group *g, void *files)
 	if (files != g->files || READ_ONCE(g->closed))
 		return;
 	WRITE_ONCE(g->closed, true);
-	wake_parked(g);
+	gk_group_wake_parked(g);
 }
 
 /* The file is closed and nothing maps the pages: whoever still parks goes its way, and leaves as it does. */
@@ -497,7 +512,7 @@ void gk_group_release(struct gk_group *g)
 	/* After an exec: it is no worker of anything any more. */
 	if (w && w->group == g && !w->leaving)
 		gk_worker_exit(w);
-	wake_parked(g);
+	gk_group_wake_parked(g);
 	gk_group_put(g);
 }
 
@@ -520,6 +535,7 @@ void gk_group_free(struct gk_group *g)
 {
 	unsigned int i;
 
+	gk_stats_del(g);
 	irq_work_sync(&g->net_work);
 	for (i = 0; i < g->ncores; i++) {
 		/*

@@ -100,6 +100,7 @@ static int __init gk_init(void)
 	reaper = alloc_workqueue("gk_reaper", WQ_UNBOUND, 1);
 	if (!reaper)
 		return -ENOMEM;
+	gk_stats_init();
 	/* Once for all groups: it patches the scheduler's code. */
 	preempt_notifier_inc();
 	err = misc_register(&gk_misc);
@@ -109,6 +110,7 @@ static int __init gk_init(void)
 
 err_notifier:
 	preempt_notifier_dec();
+	gk_stats_exit();
 	destroy_workqueue(reaper);
 	return err;
 }
@@ -124,6 +126,7 @@ static void __exit gk_exit(void)
 	flush_workqueue(reaper);
 	irq_work_sync(&reap_irq_work);
 	destroy_workqueue(reaper);
+	gk_stats_exit();
 	/* A thread that left may have been preempted in the last instructions of park_work(). */
 	synchronize_rcu_tasks();
 	preempt_notifier_dec();

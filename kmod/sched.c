@@ -11,6 +11,7 @@
 #include <linux/sched/jobctl.h>
 
 #include "gk.h"
+#include "trace.h"
 
 /*
  * Stopped or frozen with its whole process: the others are, or will be, too. A single thread under a debugger is not.
@@ -49,6 +50,7 @@ static void worker_died(struct gk_worker *w)
 	core = gk_worker_lock(w, &flags);
 	if (core->stalled == w)
 		core->stalled = NULL;
+	trace_gk_exit(w, GK_WHY_DIED);
 	gk_make_off(core, w, GK_W_DEAD);
 	/* Not READY ones alone may wait: a deadline, too. */
 	if (!core->running)
@@ -68,6 +70,7 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 	/* Displaced, never parked, and here it is: no switch and no interrupt for what the scheduler has done. */
 	if (n && n->core == core && n->state == GK_W_READY && !n->parked && !n->moving && !core->stalled &&
 	    !READ_ONCE(core->group->stopping) && !stopped_with_group()) {
+		trace_gk_handoff(n, GK_WHY_AFTER_BLOCK);
 		core->page->grants_ready++;
 		n->page->grants++;
 		gk_make_running(core, n);
@@ -75,12 +78,16 @@ static void vacant(struct gk_core *core, struct task_struct *next)
 	}
 	set_bit(core->id, (unsigned long *)core->group->page->idle);
 	smp_mb__after_atomic();		/* (A) of core.c */
-	if (stopped_with_group() || core->stalled)
+	if (stopped_with_group() || core->stalled) {
+		trace_gk_idle(core, core->stalled ? GK_WHY_STALLED : GK_WHY_NOTHING);
 		return;
-	if (gk_core_work(core) || gk_group_work(core))
+	}
+	if (gk_core_work(core) || gk_group_work(core)) {
 		irq_work_queue(&core->vacant_work);
-	else
+	} else {
+		trace_gk_idle(core, GK_WHY_NOTHING);
 		gk_core_rearm(core);
+	}
 }
 
 /* In its sched_out, @w could go on, but its turn was over before. What it has begun since counts for it. */
@@ -94,6 +101,7 @@ static void displaced(struct gk_worker *w)
 	    !gk_core_inside(core, w) && !READ_ONCE(core->group->stopping))
 		gk_preempt(core, w);
 	w->displaced = false;
+	gk_check_core(core);
 	raw_spin_unlock(&core->lock);
 }
 
@@ -122,6 +130,7 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 			core->stalled = w;
 			core->page->stalls++;
 		}
+		trace_gk_block(w, core->stalled == w ? GK_WHY_INSIDE : GK_WHY_NONE);
 		core->page->blocks++;
 		w->page->blocks++;
 		gk_make_off(core, w, GK_W_BLOCKED);
@@ -133,6 +142,7 @@ static void gk_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 		if (stopped_with_group())
 			break;
 		/* It blocks on its way to the park: a grant would be lost on it. */
+		trace_gk_block(w, GK_WHY_NONE);
 		core->page->blocks++;
 		w->page->blocks++;
 		gk_make_off(core, w, GK_W_BLOCKED);
@@ -149,6 +159,7 @@ static bool woken(struct gk_core *core, struct gk_worker *w)
 	struct gk_group *g = core->group;
 	unsigned int bound = READ_ONCE(g->bound);
 
+	trace_gk_unblock(w, GK_WHY_NONE);
 	core->page->unblocks++;
 	if (core->stalled == w)
 		core->stalled = NULL;
@@ -235,12 +246,14 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 			 * Those that woke beside it queued tasks and blocked again: their turn comes now, not at the
 			 * tick.
 			 */
+			trace_gk_preempt(w, GK_WHY_GRAIN);
 			core->page->preempts++;
 			park = true;
 		}
 		if (park) {
 			gk_make_ready(core, w, false);
 			gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
+			gk_check_settled(core, NULL);
 			park = w->state == GK_W_READY;
 		}
 		gk_core_rearm(core);

@@ -17,6 +17,7 @@
 #include <asm/irq_regs.h>
 
 #include "gk.h"
+#include "trace.h"
 
 #define GK_REPARK_NS	(50 * NSEC_PER_USEC)	/* what a signal handler has before its worker parks again */
 
@@ -71,6 +72,7 @@ static void park_interrupted(struct gk_worker *w)
 		gk_worker_unlock(core, flags);
 		return;
 	}
+	trace_gk_signal(w, GK_WHY_NONE);
 	core->page->signals++;
 	again = gk_must_stop(w) || (w->state == GK_W_READY && core->running);
 	if (stop_pending() && !w->moving)
@@ -113,6 +115,7 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 				gk_make_off(core, w, GK_W_STOPPED);
 			park = true;
 		} else if (core->running > 1) {
+			trace_gk_preempt(w, GK_WHY_AGAIN);
 			gk_make_ready(core, w, false);
 			park = true;
 		}
@@ -136,6 +139,7 @@ void gk_worker_stray(struct gk_worker *w, unsigned int cpu)
 
 	core = gk_worker_lock(w, &flags);
 	w->stray = cpu != core->cpu;
+	trace_gk_stray(w, w->stray ? GK_WHY_AWAY : GK_WHY_BACK);
 	WRITE_ONCE(w->page->flags, w->stray ? GK_WF_STRAY : 0);
 	if (w->stray && w->state == GK_W_RUNNING && !gk_must_stop(w)) {
 		gk_make_off(core, w, GK_W_BLOCKED);
@@ -238,12 +242,14 @@ static void park_requested(struct gk_worker *w, int how)
 		/* No fence: what this misses, the settling below finds. */
 		if (alone(core, w) && !core->nready && !core->stalled && (gk_core_work(core) || gk_group_work(core)))
 			goto out;
+		trace_gk_park(w, GK_WHY_STANDBY);
 		core->page->parks_standby++;
 		gk_make_standby(core, w);
 		break;
 	case GK_PARK_READY:
 		if (alone(core, w) && !gk_core_work(core))
 			goto out;
+		trace_gk_park(w, GK_WHY_READY);
 		core->page->parks_ready++;
 		gk_make_ready(core, w, false);
 		break;
@@ -252,12 +258,14 @@ static void park_requested(struct gk_worker *w, int how)
 			w->unheld = false;
 			goto out;
 		}
+		trace_gk_park(w, GK_WHY_HELD);
 		core->page->parks_held++;
 		gk_make_off(core, w, GK_W_HELD);
 		break;
 	}
 	w->repark = 0;
 	gk_core_settle(core, GK_AFTER_PARK, w, &wake);
+	gk_check_settled(core, w);
 	gk_core_rearm(core);
 out:
 	gk_worker_unlock(core, flags);
@@ -358,10 +366,12 @@ int gk_worker_unhold(struct gk_group *g, unsigned long id)
 	w = rcu_dereference(g->workers[array_index_nospec(id, g->max_workers)]);
 	if (w) {
 		core = gk_worker_lock(w, &flags);
-		if (w->state == GK_W_HELD)
+		if (w->state == GK_W_HELD) {
+			trace_gk_unhold(w, GK_WHY_NONE);
 			gk_make_ready(core, w, true);
-		else
+		} else {
 			w->unheld = true;
+		}
 		gk_worker_unlock(core, flags);
 	}
 	rcu_read_unlock();
@@ -397,6 +407,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 		gk_make_moving(from, w);
 		break;
 	}
+	gk_check_core(from);
 	raw_spin_unlock_irqrestore(&from->lock, flags);
 	if (!task)
 		return 0;
@@ -417,14 +428,17 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 		} else if (!lost) {
 			gk_make_ready(from, w, false);
 		}
+		gk_check_core(from);
 		raw_spin_unlock_irqrestore(&from->lock, flags);
 	}
 	if (!lost && moved) {
 		raw_spin_lock_irqsave(&core->lock, flags);
 		if (w->moving) {
+			trace_gk_pull(w, GK_WHY_NONE);
 			core->page->pulled++;
 			gk_make_ready(core, w, false);
 		}
+		gk_check_core(core);
 		raw_spin_unlock_irqrestore(&core->lock, flags);
 	}
 	rcu_read_unlock();
@@ -450,8 +464,10 @@ void gk_worker_unregister(struct gk_worker *w)
 	if (core->stalled == w)
 		core->stalled = NULL;
 	/* From here on the notifiers find nothing to do. */
+	trace_gk_exit(w, GK_WHY_LEFT);
 	gk_make_off(core, w, GK_W_DEAD);
 	gk_core_settle(core, GK_AFTER_BLOCK, NULL, &wake);
+	gk_check_settled(core, NULL);
 	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
 	gk_wake_flush(&wake);
@@ -501,6 +517,7 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	memset(w->page, 0, offsetof(struct gk_worker_page, switches));
 	WRITE_ONCE(w->page->taskless, arg->flags & GK_ENTER_TASKLESS);
 	WRITE_ONCE(g->page->nworkers, ++g->nworkers);
+	g->entered++;
 	w->page->core = core->id;
 	w->page->tid = task_pid_vnr(current);
 	w->core = core;
@@ -523,6 +540,7 @@ int gk_worker_enter(struct gk_group *g, struct gk_enter *arg)
 	gk_arrive(w);
 	w->in_at = gk_clock();
 	core = gk_worker_lock(w, &flags);
+	trace_gk_enter(w, GK_WHY_NONE);
 	gk_make_running(core, w);
 	gk_core_rearm(core);
 	gk_worker_unlock(core, flags);
