@@ -112,6 +112,8 @@ static __always_inline void make_running(struct gk_core *core, struct gk_worker 
 	if (!core->running++ && test_bit(core->id, (unsigned long *)g->page->idle))
 		clear_bit(core->id, (unsigned long *)g->page->idle);
 	WRITE_ONCE(core->page->running, core->running);
+	if (unlikely(READ_ONCE(g->net_told)))
+		WRITE_ONCE(g->net_told, false);
 	w->seen_switches = READ_ONCE(w->page->switches);
 	w->stint = exec;
 	w->protect = 0;
@@ -512,10 +514,13 @@ void gk_core_kick(struct gk_core *core)
 	local_irq_restore(flags);
 }
 
-/* Somebody has work to give away, or has just queued some here. Returns 1 if a worker was granted for it. */
-int gk_core_wake(struct gk_core *core)
+/*
+ * Somebody has work to give away, or has just queued some here, or it is from @net. Returns 1 if a worker was granted
+ * for it.
+ */
+int gk_core_wake(struct gk_core *core, bool net)
 {
-	struct gk_wake wake = {};
+	struct gk_wake wake = { .net = net };
 	unsigned long flags;
 	int granted;
 

@@ -167,7 +167,7 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	core = gk_core_of_id(g, arg);
 	switch (cmd) {
 	case GK_IOC_WAKE:
-		return core ? gk_core_wake(core) : -ENOENT;
+		return core ? gk_core_wake(core, false) : -ENOENT;
 	case GK_IOC_ARM:
 		if (!core)
 			return -ENOENT;

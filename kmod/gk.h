@@ -178,6 +178,7 @@ struct gk_group {
 	struct irq_work manager_work;	/* the eventfd's lock is no raw one, so not from a hard interrupt */
 	struct gk_net *net;		/* under net_lock */
 	u32 net_seq;			/* A: written under the epoll file's wait queue lock */
+	bool net_told;			/* A: net_work told the manager, and no worker ran since */
 	unsigned int nworkers;		/* G */
 	struct irq_work net_work;
 	struct llist_node dead_node;
@@ -337,14 +338,21 @@ static inline bool gk_counts_itself(struct gk_core *core, struct task_struct *p)
 struct gk_wake {
 	struct task_struct *task;	/* kept alive by RCU: flush in one read section with the lock */
 	struct gk_group *manager;	/* whose manager is to be told */
+	bool net;			/* by net_work: it has been told if net_told is set */
 };
 
 static inline void gk_wake_flush(struct gk_wake *wake)
 {
+	struct gk_group *g = wake->manager;
+
 	if (wake->task)
 		wake_up_process(wake->task);
-	if (wake->manager && wake->manager->manager)
-		irq_work_queue(&wake->manager->manager_work);
+	/*
+	 * The manager's eventfd may be in the epoll file, or in that of a group whose manager's is in ours. If each told
+	 * the other whenever it hears of it the CPU would do nothing else, without any thread that could be stopped.
+	 */
+	if (g && g->manager && !(wake->net && xchg(&g->net_told, true)))
+		irq_work_queue(&g->manager_work);
 }
 
 /* main.c: module parameters and the reaper */
@@ -387,7 +395,7 @@ static inline struct gk_core *gk_core_of_id(struct gk_group *g, unsigned long id
 void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, unsigned int cpu);
 void gk_core_destroy(struct gk_core *core);
 void gk_core_kick(struct gk_core *core);
-int gk_core_wake(struct gk_core *core);
+int gk_core_wake(struct gk_core *core, bool net);
 bool gk_group_work(struct gk_core *core);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);

@@ -375,16 +375,20 @@ void gk_manager_work(struct irq_work *work)
 	gk_eventfd_signal(container_of(work, struct gk_group, manager_work)->manager);
 }
 
-/* A core where nobody runs takes the network; where all are busy, the first has its worker's turn made short. */
+/*
+ * A core where nobody runs takes the network; where all are busy, the first has its worker's turn made short. That one is
+ * looked at under its lock: if its worker blocks after that, it has seen net_seq.
+ */
 void gk_net_work(struct irq_work *work)
 {
 	struct gk_group *g = container_of(work, struct gk_group, net_work);
 	unsigned int i;
 
 	for (i = 0; i < g->ncores; i++)
-		if (!READ_ONCE(g->cores[i].running) && gk_core_wake(&g->cores[i]))
+		if ((!i || !READ_ONCE(g->cores[i].running)) && gk_core_wake(&g->cores[i], true))
 			return;
-	gk_core_kick(&g->cores[0]);
+	if (READ_ONCE(g->cores[0].running))
+		gk_core_kick(&g->cores[0]);
 }
 
 static void stop_cpu(void *info)

@@ -224,6 +224,59 @@ TEST(the_epoll_file_preempts_a_hog)
 	rig_close(&r);
 }
 
+/* Has the epoll file of @r say what becomes of the eventfd @fd. */
+static int net_watch(struct rig *r, int fd)
+{
+	struct gk_set set = { .size = sizeof(set), .mask = GK_SET_EPOLL, .epoll_fd = epoll_create1(0) };
+	struct epoll_event e = { .events = EPOLLIN };
+
+	if (set.epoll_fd < 0 || epoll_ctl(set.epoll_fd, EPOLL_CTL_ADD, fd, &e))
+		return -errno;
+	return rig_call(r, GK_IOC_SET, (uintptr_t)&set);
+}
+
+/*
+ * The module tells a manager, of which the epoll file hears, of which the module hears, in a core with nobody to grant: so it
+ * would tell the manager, all in interrupts, for ever.
+ */
+TEST(a_manager_in_an_epoll_file_is_not_told_for_ever)
+{
+	struct rig_opt o = { .bound = 1, .manager = true };
+	struct rig_worker *w;
+	struct rig r[2];
+	unsigned int i, j, n;
+
+	/* Of its own group, and two groups crosswise. */
+	for (n = 1; n <= 2; n++) {
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(0, rig_open(&r[i], &o));
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(0, net_watch(&r[i], r[(i + 1) % n].manager_fd));
+		for (j = 0; j < 20; j++)
+			ASSERT_EQ(0, eventfd_write(r[0].manager_fd, 1));
+		for (i = 0; i < n; i++) {
+			EXPECT_GT(200, rig_core(&r[i], 0)->starved);
+			EXPECT_GT(200, rig_group(&r[i])->net_seq);
+			EXPECT_LT(0, rig_group(&r[i])->net_seq);
+		}
+		/* A worker comes and goes, and the manager is told again. */
+		for (i = 0; i < n; i++) {
+			uint64_t was, got;
+
+			w = rig_spawn(&r[i], 0, rig_wait_go, NULL);
+			ASSERT_NE(NULL, w);
+			ASSERT_STATE(w, GK_W_BLOCKED);
+			was = rig_core(&r[i], 0)->starved;
+			ASSERT_EQ(sizeof(got), read(r[i].manager_fd, &got, sizeof(got)));
+			ASSERT_EQ(0, eventfd_write(r[(i + 1) % n].manager_fd, 1));
+			EXPECT_TRUE(RIG_WAIT(rig_core(&r[i], 0)->starved > was));
+			EXPECT_EQ(sizeof(got), read(r[i].manager_fd, &got, sizeof(got)));
+		}
+		for (i = 0; i < n; i++)
+			rig_close(&r[i]);
+	}
+}
+
 /* A file that is ready when it is set counts as an event: nothing between poll and SET is lost. */
 TEST(an_epoll_file_that_is_ready_already)
 {
