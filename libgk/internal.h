@@ -616,5 +616,8 @@ void asleep(struct runtime *rt);
 void main_finish(struct worker *w, int result) __attribute__((noreturn));	/* worker.c */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* environ.c */
+int env_number(const char *name, unsigned long min, unsigned long max, unsigned long otherwise, unsigned long *out);
+int cgroup_cpus(void);
 
 #endif /* GK_INTERNAL_H */

@@ -398,7 +398,8 @@ static const char *file_name(struct unit *u, uint64_t number)
 		}
 		return NULL;
 	}
-	for (i = 0; i < u->nfiles && b.p < b.end; i++) {
+	/* Without a format a name takes no room, and there would be as many as the file says. */
+	for (i = 0; u->nformats && i < u->nfiles && b.p < b.end; i++) {
 		name = NULL;
 		for (f = 0; f < u->nformats; f++) {
 			v = form_value(u, &b, u->formats[f].form);
@@ -454,7 +455,7 @@ static bool find_line(struct unit *u, struct bytes b, uintptr_t pc, uint64_t *fi
 {
 	uintptr_t addr = 0, before = 0;
 	uint64_t f = 1, f_before = 0;
-	int64_t l = 1, l_before = 0;
+	uint64_t l = 1, l_before = 0;		/* unsigned: it may wrap */
 	bool open = false, row;
 	struct bytes ext;
 	uint8_t op;

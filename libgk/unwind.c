@@ -219,6 +219,12 @@ static void set_rule(uint64_t reg, enum how how, int64_t n)
 	*rule_of(reg) = (struct rule){ .how = how, .n = n };
 }
 
+/* Whatever the file says: unsigned, so that it wraps. */
+static int64_t factored(uint64_t n, const struct cie *c)
+{
+	return n * (uint64_t)c->data_align;
+}
+
 /* Executes @b until it is past @pc. */
 static bool execute(struct bytes b, const struct cie *c, uintptr_t loc, uintptr_t pc)
 {
@@ -234,7 +240,7 @@ static bool execute(struct bytes b, const struct cie *c, uintptr_t loc, uintptr_
 			loc += (op & 0x3f) * c->code_align;
 			continue;
 		case 2:		/* offset */
-			set_rule(op & 0x3f, OFFSET, (int64_t)get_uleb(&b) * c->data_align);
+			set_rule(op & 0x3f, OFFSET, factored(get_uleb(&b), c));
 			continue;
 		case 3:		/* restore */
 			if ((op & 0x3f) < DW_REGS)
@@ -255,7 +261,7 @@ static bool execute(struct bytes b, const struct cie *c, uintptr_t loc, uintptr_
 			break;
 		case 0x05:	/* offset_extended */
 			reg = get_uleb(&b);
-			set_rule(reg, OFFSET, (int64_t)get_uleb(&b) * c->data_align);
+			set_rule(reg, OFFSET, factored(get_uleb(&b), c));
 			break;
 		case 0x06:	/* restore_extended */
 			reg = get_uleb(&b);
@@ -305,22 +311,22 @@ static bool execute(struct bytes b, const struct cie *c, uintptr_t loc, uintptr_
 			break;
 		case 0x11:	/* offset_extended_sf */
 			reg = get_uleb(&b);
-			set_rule(reg, OFFSET, get_sleb(&b) * c->data_align);
+			set_rule(reg, OFFSET, factored(get_sleb(&b), c));
 			break;
 		case 0x12:	/* def_cfa_sf */
 			*cfa = (struct rule){ .how = REGISTER, .n = get_uleb(&b) };
-			cfa->offset = get_sleb(&b) * c->data_align;
+			cfa->offset = factored(get_sleb(&b), c);
 			break;
 		case 0x13:	/* def_cfa_offset_sf */
-			cfa->offset = get_sleb(&b) * c->data_align;
+			cfa->offset = factored(get_sleb(&b), c);
 			break;
 		case 0x14:	/* val_offset */
 			reg = get_uleb(&b);
-			set_rule(reg, VAL_OFFSET, (int64_t)get_uleb(&b) * c->data_align);
+			set_rule(reg, VAL_OFFSET, factored(get_uleb(&b), c));
 			break;
 		case 0x15:	/* val_offset_sf */
 			reg = get_uleb(&b);
-			set_rule(reg, VAL_OFFSET, get_sleb(&b) * c->data_align);
+			set_rule(reg, VAL_OFFSET, factored(get_sleb(&b), c));
 			break;
 		case 0x2e:	/* GNU_args_size */
 			get_uleb(&b);
