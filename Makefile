@@ -2,7 +2,7 @@
 # gk's front door. "make help" lists what it does.
 #
 # The module is built in build/RELEASE/, from links to the sources, so that several kernels can be
-# built for side by side. KDIR=... names the kernel's build directory, KERNEL=6.1|6.12|debug one of
+# built for side by side. KDIR=... names the kernel's build directory, KERNEL=6.1|6.12|debug|kcsan one of
 # the kernels of the virtual machine; without either it is the host's, if its headers are there.
 
 ifeq ($(KDIR)$(KERNEL),)
@@ -41,6 +41,7 @@ check: deps-check lib		## every test on 6.1 and 6.12 (30 to 45 minutes)
 	@selftests/run
 
 soak: deps-check lib		## the same with the full counts (hours)
+	-@qemu/deps soak
 	@SOAK=1 selftests/run
 
 bench: deps-bench lib		## the figures
@@ -67,4 +68,4 @@ clean:				## remove what was built here (kernels stay in the cache)
 
 help:				## this list
 	@awk -F '[:#]+' '/^[a-z_]+:.*##/ { printf "  make %-18s%s\n", $$1, $$NF }' Makefile
-	@echo 'KDIR=DIR or KERNEL=6.1|6.12|debug choose the kernel; W=1 C=2 V=1 do what they do in the kernel.'
+	@echo 'KDIR=DIR or KERNEL=6.1|6.12|debug|kcsan choose the kernel; W=1 C=2 V=1 do what they do in the kernel.'
