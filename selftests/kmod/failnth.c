@@ -32,6 +32,33 @@ static int put_file(const char *dir, const char *name, const char *text)
 	return ok ? 0 : -EIO;
 }
 
+/*
+ * How many groups a user may have: as many as are made here, as those that were closed are freed a little later and count until
+ * then. It is put back when the program, not one of its tests, ends.
+ */
+static char groups_before[16];
+
+static int max_groups(const char *set, char *get, size_t size)
+{
+	int fd = open("/sys/module/gk/parameters/max_groups", set ? O_WRONLY : O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : (set ? write(fd, set, strlen(set)) : read(fd, get, size));
+
+	close(fd);
+	return n > 0 ? 0 : -1;
+}
+
+static void __attribute__((constructor)) raise_max_groups(void)
+{
+	if (!max_groups(NULL, groups_before, sizeof(groups_before) - 1))
+		max_groups("10000", NULL, 0);
+}
+
+static void __attribute__((destructor)) restore_max_groups(void)
+{
+	if (*groups_before)
+		max_groups(groups_before, NULL, 0);
+}
+
 /* NULL, or why it cannot be done here. Faults are not told of: what is expected is no report. */
 static const char *prepare(void)
 {
@@ -44,16 +71,6 @@ static const char *prepare(void)
 		return "no fail_page_alloc in this kernel";
 	put_file("fail_usercopy", "verbose", "0");
 	return NULL;
-}
-
-/* Groups that were closed are freed a little later, and count until then. */
-static void set_max_groups(const char *n)
-{
-	int fd = open("/sys/module/gk/parameters/max_groups", O_WRONLY);
-
-	if (fd >= 0 && write(fd, n, strlen(n)) < 0)
-		perror("max_groups");
-	close(fd);
 }
 
 struct act {
@@ -325,7 +342,6 @@ TEST(making_a_group)
 		a.cpus[i] = r.cpu[0];
 	a.fd = open(RIG_DEV, O_RDWR | O_CLOEXEC);
 	a.s = (struct gk_setup){ .ncores = 2, .max_workers = 16, .cpus = (uintptr_t)a.cpus, .manager_fd = eventfd(0, 0) };
-	set_max_groups("4096");
 	/* The group, its limit, cores, workers, ids, pages, the page itself, the mapping of it; and the copies. */
 	faults = each_fault(_metadata, "SETUP", &a, do_setup, undo_setup, 0);
 	EXPECT_LE(10, faults);
@@ -333,7 +349,6 @@ TEST(making_a_group)
 	a.s.ncores = 64;
 	a.s.max_workers = 4096;
 	EXPECT_LT(faults + 100, each_fault(_metadata, "SETUP of a large group", &a, do_setup, undo_setup, 0));
-	set_max_groups("64");
 	close(a.fd);
 	EXPECT_LE(1, each_fault(_metadata, "mmap", &a, do_mmap, undo_mmap, 0));
 	works(_metadata, &r);
