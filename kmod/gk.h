@@ -348,8 +348,9 @@ static inline void gk_wake_flush(struct gk_wake *wake)
 	if (wake->task)
 		wake_up_process(wake->task);
 	/*
-	 * The manager's eventfd may be in the epoll file, or in that of a group whose manager's is in ours. If each told
-	 * the other whenever it hears of it the CPU would do nothing else, without any thread that could be stopped.
+	 * The manager's eventfd may be in the epoll file, or in that of a group whose manager's is in ours. If each
+	 * told the other whenever it hears of it the CPU would do nothing else, without any thread that could be
+	 * stopped.
 	 */
 	if (g && g->manager && !(wake->net && xchg(&g->net_told, true)))
 		irq_work_queue(&g->manager_work);

@@ -376,8 +376,8 @@ void gk_manager_work(struct irq_work *work)
 }
 
 /*
- * A core where nobody runs takes the network; where all are busy, the first has its worker's turn made short. That one is
- * looked at under its lock: if its worker blocks after that, it has seen net_seq.
+ * A core where nobody runs takes the network; where all are busy, the first has its worker's turn made short. That one
+ * is looked at under its lock: if its worker blocks after that, it has seen net_seq.
  */
 void gk_net_work(struct irq_work *work)
 {
