@@ -354,7 +354,7 @@ TEST(perf_counts_what_the_page_counts)
 	ASSERT_TRUE(RIG_WAIT(atomic_load(&w->aux)));
 	ASSERT_STATE(w, GK_W_BLOCKED);
 	blocks = rig_wp(w)->blocks;
-	EXPECT_LE(200, blocks);
+	EXPECT_NE(0, blocks);
 	for (i = 0; i < n; i++) {
 		ASSERT_EQ(sizeof(events), read(fd[i], &events, sizeof(events)));
 		sum += events;

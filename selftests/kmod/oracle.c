@@ -212,6 +212,23 @@ static void show_group(struct __test_metadata *_metadata, struct rig *r, uint32_
 		fclose(f);
 }
 
+/* What came before the event at which the model stopped, on its core. */
+static void show_story(struct __test_metadata *_metadata, const struct replay *model, const struct trace_event *events)
+{
+	const struct trace_event *last = &events[model->at];
+	size_t i, from = model->at, n = 0;
+	char line[256];
+
+	while (from && n < 60)
+		n += events[--from].core == last->core || events[from].worker == last->worker;
+	for (i = from; i <= model->at; i++) {
+		if (events[i].core != last->core && events[i].worker != last->worker)
+			continue;
+		trace_print(line, sizeof(line), &events[i]);
+		TH_LOG("  %s", line);
+	}
+}
+
 /* Does it, and leaves the events and what the model made of them. */
 static void watched_run(struct __test_metadata *_metadata, const struct run *run, struct replay *model,
 			struct trace_event **events, size_t *nevents)
@@ -291,6 +308,7 @@ static void watched_run(struct __test_metadata *_metadata, const struct run *run
 	replay_init(model, group, run->bound);
 	EXPECT_TRUE(replay_events(model, *events, *nevents)) {
 		TH_LOG("%s", model->error);
+		show_story(_metadata, model, *events);
 	}
 	EXPECT_TRUE(replay_rest(model)) {
 		TH_LOG("%s", model->error);

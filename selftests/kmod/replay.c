@@ -272,6 +272,9 @@ static bool reason(struct replay *r, struct replay_core *c, const struct trace_e
 		c->pending = e->why == WHY_AWAY && e->state == GK_W_RUNNING;
 		if (e->why == WHY_AWAY && c->stalled == (int)e->worker)
 			c->stalled = -1;
+		/* Away it ran as it liked, and may have taken the core word. */
+		if (e->why == WHY_BACK)
+			w->inside = true;
 		break;
 	case TRACE_PULL:
 		if (!w->moving)
@@ -460,9 +463,11 @@ bool replay_events(struct replay *r, const struct trace_event *e, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		r->at = i;
 		if (!replay_event(r, &e[i]))
 			return false;
+	}
 	return true;
 }
 

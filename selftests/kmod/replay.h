@@ -24,7 +24,7 @@ extern const char *const replay_counter_names[REPLAY_COUNTERS];
 struct replay_worker {
 	bool known;
 	bool moving;			/* PULL has it: READY, on no list */
-	bool inside;			/* it blocked with the core word */
+	bool inside;			/* BLOCKED, and it may have the core word */
 	uint32_t state, core;
 	uint64_t seq;
 	pid_t pid;
@@ -60,6 +60,7 @@ struct replay {
 	unsigned long losses, judged;
 	struct replay_core core[REPLAY_CORES];
 	struct replay_worker worker[REPLAY_WORKERS];
+	size_t at;			/* which of replay_events()' events is the last that was looked at */
 	char error[512];		/* the first violation: what, and the event */
 };
 

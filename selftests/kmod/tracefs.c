@@ -69,6 +69,26 @@ static int put(struct tracefs *t, const char *file, const char *text)
 	return err;
 }
 
+/*
+ * An instance has the options of the whole at the moment that it is made. Names of threads would be learnt from the scheduler's own
+ * events: turning those on and off patches code that all CPUs are in, which QEMU does not bear. Ours are only turned on and off
+ * while there is no worker to come by.
+ */
+static int make_instance(const char *dir)
+{
+	static const char option[] = TRACING "options/record-cmd";
+	char was = '1';
+	int err = 0, fd;
+
+	fd = open(option, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (read(fd, &was, 1) != 1 || pwrite(fd, "0", 1, 0) != 1 || mkdir(dir, 0700) || pwrite(fd, &was, 1, 0) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 int tracefs_open(struct tracefs *t, unsigned int kib)
 {
 	static unsigned int nth;
@@ -77,8 +97,9 @@ int tracefs_open(struct tracefs *t, unsigned int kib)
 
 	memset(t, 0, sizeof(*t));
 	snprintf(t->dir, sizeof(t->dir), TRACING "instances/gk-%d-%u", (int)getpid(), nth++);
-	if (mkdir(t->dir, 0700))
-		return -errno;
+	err = make_instance(t->dir);
+	if (err)
+		return err;
 	snprintf(path, sizeof(path), "%u", kib);
 	err = put(t, "trace_clock", "counter") ?: put(t, "buffer_size_kb", path);
 	while (!err && t->ncpus < TRACEFS_CPUS) {
