@@ -272,7 +272,7 @@ static bool reason(struct replay *r, struct replay_core *c, const struct trace_e
 		c->pending = e->why == WHY_AWAY && e->state == GK_W_RUNNING;
 		if (e->why == WHY_AWAY && c->stalled == (int)e->worker)
 			c->stalled = -1;
-		/* Away it ran as it liked, and may have taken the core word. */
+		/* Away it ran as it liked. */
 		if (e->why == WHY_BACK)
 			w->inside = true;
 		break;
@@ -376,6 +376,9 @@ static bool transition(struct replay *r, struct replay_core *c, const struct tra
 		if (c->stalled == (int)e->worker)
 			c->stalled = -1;
 	}
+	/* Away, or why it blocked is lost. */
+	if (e->why == GK_W_BLOCKED && kind != TRACE_BLOCK)
+		w->inside = true;
 	w->state = e->why;
 	w->seq = e->seq;
 	c->pending = false;
