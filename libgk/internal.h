@@ -223,6 +223,7 @@ struct gk_task {
 	struct eh eh;
 	uint32_t ending;	/* what there is to be done at its end: ENDING_* */
 	uint32_t interrupted;	/* its next call that blocks is to fail */
+	int waker;		/* poll.c: a descriptor and 1; 0: it does not poll */
 	struct locals *locals;	/* NULL: it has none */
 	struct timer_node timer;
 	char buf[SMALL] __attribute__((aligned(16)));
@@ -307,6 +308,7 @@ struct worker {
 	uint32_t seed;
 	__u64 inside_waits;
 	int tid;
+	int event;			/* poll.c: its eventfd and 1; 0: it has none yet */
 	char *alt;			/* its alternate signal stack */
 	size_t alt_size;
 	stack_t old_alt;		/* the one it had before */
@@ -604,6 +606,8 @@ static inline void task_inherit(struct gk_task *t, struct locals *l)
 /* task.c */
 struct worker *task_make(const struct gk_attr *attr, void (*fn)(void *arg), void *arg, struct gk_task **task, int *err);
 void cancel_claim(struct worker *w, struct gk_task *t);	/* task.c, inside, when `cancelled` is set and fenced */
+void poll_cancel(struct gk_task *t);			/* poll.c, the same */
+void poll_worker_ends(struct worker *w);		/* poll.c, by its thread */
 void interrupt_start(struct worker *w, struct gk_task *t);	/* interrupt.c, inside */
 void interrupt_now(struct worker *w);			/* outside */
 int interrupt_handler(void);				/* 0: it is there */

@@ -169,6 +169,8 @@ void cancel_claim(struct worker *w, struct gk_task *t)
 		store(&t->interrupted, 0);
 		ready_tail(w, t);
 	}
+	if (unlikely(load(&t->waker)))
+		poll_cancel(t);
 }
 
 int gk_cancel(gk_task *t)

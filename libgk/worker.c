@@ -193,6 +193,7 @@ static void *worker_thread(void *arg)
 		if (!load(&rt->page->stopping))
 			worker_loop(w);
 		rt->be->exit(w);
+		poll_worker_ends(w);
 	} else {
 		__atomic_sub_fetch(&core->starting, 1, __ATOMIC_SEQ_CST);
 		asleep(rt);

@@ -160,6 +160,20 @@ int gk_cancelled(void);
 int gk_cancel_mask(void);
 int gk_cancel_unmask(void);
 
+/* ---- I/O that can wait no longer --------------------------------------------------------------------------------- */
+
+struct pollfd;
+
+/*
+ * As poll(2): waits until one of fds[0..n-1] is ready and returns how many are, which `revents` says. Ready ones are
+ * reported even if the task is cancelled or the deadline is over; else -ECANCELED, -ETIMEDOUT, without them. Never
+ * -EINTR: handlers of signals run, and it goes on. -EFAULT, -EINVAL for more than RLIMIT_NOFILE - 1 descriptors,
+ * -ENOMEM, -EMFILE or -ENFILE if there can be no eventfd for gk_cancel(). The worker sleeps with the task, as in any
+ * system call. What is ready may no longer be when it is read: O_NONBLOCK where that matters, as with poll(2).
+ */
+int gk_poll(struct pollfd *fds, unsigned long n);
+int gk_poll_until(struct pollfd *fds, unsigned long n, uint64_t deadline);
+
 /* ---- Scopes: tasks that are waited for, and that end together --------------------------------------------------- */
 
 typedef struct gk_scope gk_scope;
