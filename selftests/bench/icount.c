@@ -509,6 +509,20 @@ static void preempt(unsigned int n)
 	group_end();
 }
 
+/*
+ * Threads that start from now on are in a scheduling group of their session's, as sched(7) describes, or in none: each level of groups
+ * costs the scheduler at every wake-up and sleep. cgroups with the cpu controller are the same.
+ */
+static bool autogroup(bool on)
+{
+	int f = open("/proc/sys/kernel/sched_autogroup_enabled", O_WRONLY | O_CLOEXEC);
+	bool done = f >= 0 && write(f, on ? "1" : "0", 1) == 1;
+
+	if (f >= 0)
+		close(f);
+	return done;
+}
+
 /* ---- libgk */
 
 static gk_chan *chan;
@@ -705,6 +719,18 @@ int main(int argc, char **argv)
 	show("  a hog preempted for one task and resumed: gap", &first);
 	show("    its last to the STANDBY's first", &second);
 	show("    that one's PARK_STANDBY to the hog's next", &third);
+
+	if (autogroup(false)) {
+		puts("\nin the scheduler's root group (no autogroup)");
+		reset();
+		both(spinner, sleeper);
+		show("  threads: a hog preempted by a sleeper: gap", &first);
+		preempt(N);
+		show("  gk.ko: a hog preempted for one task and resumed: gap", &first);
+		show("    its last to the STANDBY's first", &second);
+		show("    that one's PARK_STANDBY to the hog's next", &third);
+		autogroup(true);
+	}
 
 	if (getenv("GK_BENCH_SHORT"))
 		return 0;
