@@ -129,6 +129,16 @@ static inline uint32_t rig_state(struct rig_worker *w)
 	return READ_ONCE(rig_wp(w)->state);
 }
 
+/* The states as words in a failure's text. */
+static inline const char *state_name(uint32_t s)
+{
+	static const char *const name[] = {
+		"NONE", "RUNNING", "BLOCKED", "READY", "STANDBY", "HELD", "STOPPED", "DEAD",
+	};
+
+	return s < ARRAY_LEN(name) ? name[s] : "?";
+}
+
 static inline bool rig_idle_bit(struct rig *r, unsigned int core)
 {
 	return READ_ONCE(rig_group(r)->idle[core / 64]) >> (core % 64) & 1;

@@ -9,16 +9,6 @@
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 240
 
-/* The states as words in a failure's text. */
-static inline const char *state_name(uint32_t s)
-{
-	static const char *const name[] = {
-		"NONE", "RUNNING", "BLOCKED", "READY", "STANDBY", "HELD", "STOPPED", "DEAD",
-	};
-
-	return s < ARRAY_LEN(name) ? name[s] : "?";
-}
-
 #define EXPECT_STATE(w, want)								\
 	EXPECT_EQ(true, rig_wait_state((w), (want)))					\
 		TH_LOG("worker %d is %s, not %s", (w)->id, state_name(rig_state(w)), state_name(want))
