@@ -515,6 +515,23 @@ void gk_core_kick(struct gk_core *core)
 }
 
 /*
+ * Slice or grain have changed. The timer may be armed for the end of a turn that would be too long now: it counts as
+ * armed for a deadline only, so that we, or whoever makes work next, arm it anew. It may fire once for nothing.
+ */
+void gk_core_new_turn(struct gk_core *core)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&core->lock, flags);
+	if (core->armed) {
+		core->armed_turn = U64_MAX;
+		publish_armed(core);
+	}
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+	gk_core_kick(core);
+}
+
+/*
  * Somebody has work to give away, or has just queued some here, or it is from @net. Returns 1 if a worker was granted
  * for it.
  */

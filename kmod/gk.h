@@ -397,6 +397,7 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 void gk_core_destroy(struct gk_core *core);
 void gk_core_kick(struct gk_core *core);
 int gk_core_wake(struct gk_core *core, bool net);
+void gk_core_new_turn(struct gk_core *core);
 bool gk_group_work(struct gk_core *core);
 void gk_core_rearm(struct gk_core *core);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);

@@ -231,6 +231,7 @@ err_destroy:
 
 int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 {
+	unsigned int i;
 	u64 slice, grain;
 	int err;
 
@@ -254,6 +255,9 @@ int gk_group_set(struct gk_group *g, const struct gk_set *arg)
 			WRITE_ONCE(g->bound, arg->bound);
 	}
 	mutex_unlock(&g->net_lock);
+	if (!err && arg->mask & (GK_SET_SLICE | GK_SET_GRAIN))
+		for (i = 0; i < g->ncores; i++)
+			gk_core_new_turn(&g->cores[i]);
 	return err;
 }
 

@@ -295,6 +295,46 @@ TEST(switches_say_scheduled_since)
 	rig_close(&r);
 }
 
+/*
+ * A shorter slice holds at once, also where the timer is armed for the end of a longer one. The old one is so long that only
+ * the new one can explain the preemption.
+ */
+TEST(a_shorter_slice_holds_at_once)
+{
+	struct gk_set set = { .size = sizeof(set), .mask = GK_SET_SLICE, .slice_ns = 100 * USEC };
+	const struct rig_opt opt = { .bound = 1, .slice = 10 * NSEC };
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	uint64_t cpu;
+	struct rig r;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, rig_open(&r, &opt));
+		c = rig_core(&r, 0);
+		s = rig_standby(&r, 0, rig_hold_core, NULL);
+		ASSERT_NE(NULL, s);
+		h = rig_spawn(&r, 0, rig_hog, NULL);
+		ASSERT_NE(NULL, h);
+		rig_push(&r, 0);
+		ASSERT_TRUE(RIG_WAIT(READ_ONCE(c->turn)));
+		if (i) {
+			/* Armed for what is over, and for the next task to find. */
+			rig_drain(&r, 0);
+			ASSERT_NE(0, READ_ONCE(c->turn));
+		}
+		cpu = rig_cpu_time(h);
+		ASSERT_EQ(0, rig_call(&r, GK_IOC_SET, (uintptr_t)&set));
+		if (i)
+			rig_push(&r, 0);
+		EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
+		EXPECT_LE(1, c->preempts);
+		EXPECT_GT(5 * NSEC, rig_cpu_time(h) - cpu);
+		atomic_store(&s->go, 1);
+		rig_close(&r);
+	}
+}
+
 /* `urgent`: a grain is enough. The slice is so long that only the grain can explain the preemption. */
 TEST(urgent_work_waits_a_grain)
 {

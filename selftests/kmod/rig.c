@@ -308,7 +308,7 @@ void rig_push(struct rig *r, unsigned int core)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!READ_ONCE(c->running))
 		rig_call(r, GK_IOC_WAKE, core);
-	else if (!READ_ONCE(c->armed))
+	else if (!READ_ONCE(c->turn))
 		rig_call(r, GK_IOC_ARM, core);
 }
 
