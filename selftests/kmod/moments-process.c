@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -401,7 +402,7 @@ static const char *seccomp_kill(struct scene *sc)
 	return "it goes on";
 }
 
-MOMENT(seccomp_kills_the_process, .inside = seccomp_kill, .status = SIGSYS | 0x80)
+MOMENT(seccomp_kills_the_process, .inside = seccomp_kill, .status = SIGSYS)
 
 
 static void do_filter_kill(struct scene *sc)
@@ -485,11 +486,14 @@ static const char *new_pid(struct scene *sc)
 	int status;
 	pid_t pid;
 
-	if (unshare(CLONE_NEWPID))
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS))
 		return scene_why(sc, SCENE_SKIP "no pid namespaces: %s", strerror(errno));
 	pid = fork();
 	if (!pid) {
-		sc->fds[0] = 1;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* It looks at its threads there. */
+		if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("proc", "/proc", "proc", 0, NULL))
+			return scene_why(sc, SCENE_SKIP "no proc of its own: %s", strerror(errno));
 		return getpid() == 1 ? NULL : "not the first of its namespace";
 	}
 	if (waitpid(pid, &status, 0) != pid)

@@ -130,6 +130,8 @@ static const char *core_dump(struct scene *sc)
 	int status = chdir("/dev/shm");
 
 	(void)status;
+	/* Ignored by what a shell starts in the background. */
+	signal(SIGQUIT, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &all);
 	syscall(SYS_tgkill, getpid(), sc->victim_tid, SIGQUIT);
 	return RIG_WAIT(false) ? NULL : "it goes on after a SIGQUIT";

@@ -278,14 +278,10 @@ void scene_loosen(struct scene *sc)
 {
 	struct gk_set set = { .size = sizeof(set), .mask = GK_SET_SLICE | GK_SET_GRAIN, .slice_ns = MSEC,
 			      .grain_ns = 100 * USEC };
-	unsigned int i;
 
 	if (atomic_exchange(&sc->loose, 1))
 		return;
 	rig_call(&sc->r, GK_IOC_SET, (uintptr_t)&set);
-	/* The timer may be armed for the end of a long slice. */
-	for (i = 0; i < sc->ncores; i++)
-		rig_call(&sc->r, GK_IOC_ARM, i);
 }
 
 const char *scene_order(struct scene *sc, void (*fn)(struct scene *sc))
