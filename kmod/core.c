@@ -38,6 +38,12 @@ u64 gk_exec(struct gk_worker *w)
 	return w->ran + max_t(s64, gk_clock() - w->in_at, 0);
 }
 
+static void set_overdue(struct gk_worker *w, u32 overdue)
+{
+	w->overdue = overdue;
+	WRITE_ONCE(w->page->overdue, overdue);
+}
+
 /* CPU time since @w was granted, or first seen with the task it has. */
 u64 gk_stint(struct gk_worker *w)
 {
@@ -48,6 +54,8 @@ u64 gk_stint(struct gk_worker *w)
 		w->seen_switches = switches;
 		w->stint = now;
 		w->protect = 0;
+		if (unlikely(w->overdue))
+			set_overdue(w, 0);
 	}
 	/* The scheduler's account is without interrupts, the clock is not: a little less than nothing is nothing. */
 	return max_t(s64, now - w->stint, 0);
@@ -117,6 +125,8 @@ static __always_inline void make_running(struct gk_core *core, struct gk_worker 
 	w->seen_switches = READ_ONCE(w->page->switches);
 	w->stint = exec;
 	w->protect = 0;
+	if (unlikely(w->overdue))
+		set_overdue(w, 0);
 	set_state(w, GK_W_RUNNING);
 }
 
@@ -285,6 +295,28 @@ static u64 turn(struct gk_core *core)
 	return READ_ONCE(*(gk_core_urgent(core) ? &core->group->grain_ns : &core->group->slice_ns));
 }
 
+/*
+ * What @w, whose turn is over, may use all the same, as it asked not to be preempted: a slice from when that was first
+ * found, once a turn, however often it asks. 0: nothing.
+ */
+u64 gk_core_defers(struct gk_core *core, struct gk_worker *w)
+{
+	u64 stint = gk_stint(w), slice = READ_ONCE(core->group->slice_ns);
+	u32 asks = READ_ONCE(w->page->nopreempt);
+
+	lockdep_assert_held(&core->lock);
+	if (likely(asks != GK_NOPREEMPT(w->seen_switches)))
+		return 0;
+	if (!w->overdue) {
+		trace_gk_defer(w, GK_WHY_NONE);
+		core->page->deferred++;
+		w->deferred_until = stint + slice;
+		set_overdue(w, asks);
+	}
+	/* The slice may have changed meanwhile; the tick may be early, as it may for a turn. */
+	return stint + slice / 8 < w->deferred_until ? min(w->deferred_until - stint, slice) : 0;
+}
+
 /* @self has no task. Others run; if tasks are queued it takes the place of whoever else runs and is not protected. */
 void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 {
@@ -299,7 +331,7 @@ void gk_core_displace(struct gk_core *core, struct gk_worker *self)
 		/* Elsewhere it may be executing right now; here it cannot, we are. */
 		if (w == self || task_cpu(w->task) != raw_smp_processor_id() || gk_core_inside(core, w))
 			continue;
-		if (w->protect && gk_stint(w) < w->protect)
+		if ((w->protect && gk_stint(w) < w->protect) || gk_core_defers(core, w))
 			continue;
 		trace_gk_preempt(w, GK_WHY_DISPLACED);
 		core->page->displaced++;
@@ -367,6 +399,19 @@ void gk_core_rearm(struct gk_core *core)
 	gk_check_armed(core);
 }
 
+/* As @w, RUNNING, is switched in: what is left of a turn that is over already, but for its wish, is no new turn. */
+void gk_core_rearm_in(struct gk_core *core, struct gk_worker *w)
+{
+	u64 more = w->overdue ? gk_core_defers(core, w) : 0;
+
+	/* Looked at again: with another task it is not overdue any more. */
+	if (unlikely(w->overdue))
+		more = max_t(u64, more, GK_RETRY_NS);
+	if (rearm(core, more ?: turn(core)))
+		hrtimer_start(&core->timer, ns_to_ktime(core->armed), HRTIMER_MODE_ABS_PINNED_HARD);
+	gk_check_armed(core);
+}
+
 /* From here on @w may finish what it does in the kernel, no more. */
 void gk_preempt(struct gk_core *core, struct gk_worker *w)
 {
@@ -422,7 +467,7 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	enum hrtimer_restart restart = HRTIMER_NORESTART;
 	bool park = false, beside = false;
 	struct gk_wake wake = {};
-	u64 limit;
+	u64 limit, more = 0;
 
 	raw_spin_lock(&core->lock);
 	core->armed = 0;
@@ -440,11 +485,13 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			core->armed_turn = GK_RETRY_NS;
 			restart = HRTIMER_RESTART;
 		} else {
-			park = turn_over(core, w, &wake);
+			more = gk_core_defers(core, w);
+			if (!more)
+				park = turn_over(core, w, &wake);
 			beside = w->displaced;
 		}
 	}
-	if (rearm(core, beside ? limit : turn(core)))
+	if (rearm(core, more ?: beside ? limit : turn(core)))
 		restart = HRTIMER_RESTART;
 	if (restart == HRTIMER_NORESTART)
 		goto out;

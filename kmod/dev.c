@@ -34,7 +34,7 @@ static int do_info(struct file *file, struct gk_group *g, union gk_arg *arg)
 
 	if (info->flags)
 		return -EINVAL;
-	info->features = GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP;
+	info->features = GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT;
 	info->max_cores = min_t(u32, READ_ONCE(gk_max_cores), GK_MAX_CORES);
 	info->max_workers = READ_ONCE(gk_max_workers);
 	return 0;

@@ -136,6 +136,8 @@ struct gk_worker {
 	u64 arrival;			/* S: what gk_arrival() said then */
 	u64 seen_switches;		/* C */
 	u64 stint;			/* C: CPU time at which its present stint began */
+	u64 deferred_until;		/* C: CPU time of the stint up to which it goes on, if overdue */
+	u32 overdue;			/* C: its turn is over, but it asked so not to be preempted; or 0 */
 	u64 protect;			/* C: CPU time of the stint in which nobody may displace it */
 	struct list_head node;		/* C: on ready_list */
 	struct hlist_node place;	/* C: on running_list or standby_list */
@@ -400,6 +402,8 @@ int gk_core_wake(struct gk_core *core, bool net);
 void gk_core_new_turn(struct gk_core *core);
 bool gk_group_work(struct gk_core *core);
 void gk_core_rearm(struct gk_core *core);
+void gk_core_rearm_in(struct gk_core *core, struct gk_worker *w);
+u64 gk_core_defers(struct gk_core *core, struct gk_worker *w);
 void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker *self, struct gk_wake *wake);
 void gk_core_displace(struct gk_core *core, struct gk_worker *self);
 void gk_preempt(struct gk_core *core, struct gk_worker *w);

@@ -241,7 +241,8 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		if (w->repark) {
 			gk_repark_start(w);
 		} else if (core->running == 1 && !core->stalled && READ_ONCE(core->page->urgent) &&
-			   gk_core_work(core) && gk_stint(w) >= READ_ONCE(g->grain_ns)) {
+			   gk_core_work(core) && gk_stint(w) >= READ_ONCE(g->grain_ns) &&
+			   !gk_core_defers(core, w)) {
 			/*
 			 * Those that woke beside it queued tasks and blocked again: their turn comes now, not at the
 			 * tick.
@@ -256,7 +257,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 			gk_check_settled(core, NULL);
 			park = w->state == GK_W_READY;
 		}
-		gk_core_rearm(core);
+		gk_core_rearm_in(core, w);
 		break;
 	}
 	gk_worker_unlock(core, flags);

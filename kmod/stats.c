@@ -22,7 +22,8 @@
 
 static const char *const counter_names[] = {
 	"blocks", "unblocks", "wakes_over", "parks_bound", "preempts", "displaced", "parks_standby", "parks_ready",
-	"parks_held", "grants_ready", "grants_standby", "starved", "ticks", "stalls", "signals", "remote", "pulled"
+	"parks_held", "grants_ready", "grants_standby", "starved", "ticks", "stalls", "signals", "remote", "pulled",
+	"deferred"
 };
 
 #define NCOUNTERS	ARRAY_SIZE(counter_names)

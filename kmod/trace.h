@@ -131,6 +131,8 @@ DEFINE_EVENT(gk_worker, gk_handoff, TP_PROTO(const struct gk_worker *w, unsigned
  * (displaced); its signal handler has had its time (again).
  */
 DEFINE_EVENT(gk_worker, gk_preempt, TP_PROTO(const struct gk_worker *w, unsigned int why), TP_ARGS(w, why));
+/* Its turn is over, but it asked not to be preempted, and goes on for a while. */
+DEFINE_EVENT(gk_worker, gk_defer, TP_PROTO(const struct gk_worker *w, unsigned int why), TP_ARGS(w, why));
 /* A signal cuts its park short. */
 DEFINE_EVENT(gk_worker, gk_signal, TP_PROTO(const struct gk_worker *w, unsigned int why), TP_ARGS(w, why));
 /* It is found on another CPU than its core's (away), or there again (back). */

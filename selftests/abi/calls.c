@@ -421,7 +421,8 @@ TEST(info_says_what_setup_allows)
 	int fd = open(RIG_DEV, O_RDWR);
 
 	ASSERT_EQ(0, call(fd, GK_IOC_INFO, &i));
-	EXPECT_EQ(GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP, i.features);
+	EXPECT_EQ(GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT,
+		  i.features);
 	EXPECT_LE(1, i.max_cores);
 	EXPECT_GE(GK_MAX_CORES, i.max_cores);
 	EXPECT_LE(i.max_cores, i.max_workers);

@@ -76,6 +76,7 @@ AT(gk_core_page, stalls, 296);
 AT(gk_core_page, signals, 304);
 AT(gk_core_page, remote, 312);
 AT(gk_core_page, pulled, 320);
+AT(gk_core_page, deferred, 328);
 AT(gk_worker_page, state, 0);
 AT(gk_worker_page, core, 4);
 AT(gk_worker_page, seq, 8);
@@ -84,7 +85,10 @@ AT(gk_worker_page, blocks, 24);
 AT(gk_worker_page, flags, 32);
 AT(gk_worker_page, tid, 36);
 AT(gk_worker_page, switches, 64);
+AT(gk_worker_page, overdue, 40);
 AT(gk_worker_page, cookie, 72);
+AT(gk_worker_page, taskless, 80);
+AT(gk_worker_page, nopreempt, 84);
 
 TEST(call_numbers)
 {

@@ -257,6 +257,53 @@ TEST(no_tick_on_an_idle_core)
 	rig_close(&r);
 }
 
+/* How many of our timers the kernel has queued, by its own list; -1 if it does not show it. */
+static int our_timers(void)
+{
+	FILE *f = fopen("/proc/timer_list", "r");
+	char line[256];
+	int n = 0;
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "core_timer") || strstr(line, ", repark");
+	fclose(f);
+	return n;
+}
+
+/* Neither an idle group nor one task alone on its core has a timer that could interrupt anybody. */
+TEST(no_timer_is_queued_when_nothing_waits)
+{
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	struct rig r;
+
+	if (our_timers() < 0)
+		SKIP(return, "no /proc/timer_list for this user");
+	ASSERT_EQ(0, our_timers()) TH_LOG("somebody else uses the module");
+	ASSERT_EQ(0, rig_open(&r, &fast));
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, rig_hold_core, NULL);
+	ASSERT_NE(NULL, s);
+	EXPECT_EQ(0, our_timers());
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(rig_wait_cpu(h, 50 * SLICE));
+	EXPECT_EQ(0, our_timers());
+	EXPECT_EQ(0, c->ticks);
+	/* When two share it there is one, and none when they are done. */
+	rig_push(&r, 0);
+	ASSERT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
+	EXPECT_TRUE(RIG_WAIT(our_timers() == 1));
+	atomic_store(&s->go, 1);
+	EXPECT_STATE(s, GK_W_STANDBY);
+	EXPECT_TRUE(RIG_WAIT(our_timers() == 0));
+	ASSERT_TRUE(rig_join(h));
+	EXPECT_EQ(0, our_timers());
+	rig_close(&r);
+}
+
 static void switcher(struct rig_worker *w)
 {
 	struct gk_worker_page *p = rig_wp(w);
@@ -361,6 +408,179 @@ TEST(urgent_work_waits_a_grain)
 	EXPECT_GT(5 * NSEC, rig_cpu_time(h) - cpu);
 	WRITE_ONCE(c->urgent, 0);
 	atomic_store(&s->go, 1);
+	rig_close(&r);
+}
+
+/* --- a task that asks not to be preempted --- */
+
+/* Asks, by what its arg is added to, for as long as it is not told to stop asking; then takes it back, as gk.h says. */
+static void asks(struct rig_worker *w)
+{
+	struct gk_worker_page *p = rig_wp(w);
+
+	while (!atomic_load(&w->stop)) {
+		if (!atomic_load(&w->aux)) {
+			WRITE_ONCE(p->nopreempt, GK_NOPREEMPT(p->switches + (uintptr_t)w->arg));
+		} else if (p->nopreempt) {
+			uint32_t wish = p->nopreempt;
+
+			WRITE_ONCE(p->nopreempt, 0);
+			atomic_store(&w->seen, 1 + (READ_ONCE(p->overdue) == wish));
+			if (p->overdue)
+				rig_park(w, GK_PARK_READY);
+		}
+		atomic_fetch_add(&w->beats, 1);
+	}
+}
+
+#define LONG	(100 * MSEC)
+
+static const struct rig_opt slow = { .bound = 1, .slice = LONG, .grain = LONG };
+
+TEST(a_worker_that_asks_has_one_slice_more)
+{
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &slow));
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, rig_hold_core, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, asks, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(rig_wait_beats(h, 100));
+	WRITE_ONCE(c->word, s->id + 1);		/* so that the other is not preempted for it */
+	rig_push(&r, 0);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
+	EXPECT_STATE(h, GK_W_READY);
+	/* Not sooner. */
+	EXPECT_LE(LONG * 3 / 2, rig_cpu_time(h));
+	EXPECT_EQ(1, c->deferred);
+	EXPECT_EQ(1, c->preempts);
+	EXPECT_EQ(GK_NOPREEMPT(rig_wp(h)->switches), rig_wp(h)->overdue);
+	WRITE_ONCE(c->word, 0);
+	atomic_store(&h->aux, 1);
+	atomic_store(&s->go, 1);
+	/* A new turn: nothing is overdue. */
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&h->seen)));
+	EXPECT_EQ(1, atomic_load(&h->seen));
+	rig_close(&r);
+}
+
+TEST(a_worker_that_is_overdue_gives_way_when_it_is_done)
+{
+	const struct rig_opt opt = { .bound = 1, .slice = 10 * NSEC, .grain = MSEC };
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, rig_hold_core, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, asks, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(rig_wait_beats(h, 100));
+	WRITE_ONCE(c->urgent, 1);		/* its turn is a grain, and what it may have more ten seconds */
+	rig_push(&r, 0);
+	ASSERT_TRUE(RIG_WAIT(READ_ONCE(rig_wp(h)->overdue)));
+	EXPECT_EQ(1, c->deferred);
+	EXPECT_TRUE(rig_wait_cpu(h, 20 * MSEC));
+	EXPECT_EQ(0, atomic_load(&s->taken));
+	EXPECT_EQ(0, c->preempts);
+	WRITE_ONCE(c->urgent, 0);
+	atomic_store(&h->aux, 1);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
+	EXPECT_EQ(2, atomic_load(&h->seen));
+	EXPECT_EQ(0, c->preempts);
+	EXPECT_EQ(1, c->deferred);
+	atomic_store(&s->go, 1);
+	EXPECT_TRUE(rig_wait_beats(h, 100));
+	EXPECT_EQ(0, rig_wp(h)->overdue);
+	rig_close(&r);
+}
+
+/* Who asks all the time, and takes nothing back, has it once a turn. */
+TEST(who_asks_for_ever_is_preempted_as_often_as_it_is_let_go_on)
+{
+	struct rig_worker *h, *other;
+	struct gk_core_page *c;
+	uint64_t deferred;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &fast));
+	c = rig_core(&r, 0);
+	h = rig_spawn(&r, 0, asks, NULL);
+	ASSERT_NE(NULL, h);
+	other = rig_spawn(&r, 0, asks, NULL);
+	ASSERT_NE(NULL, other);
+	EXPECT_TRUE(RIG_WAIT(READ_ONCE(c->preempts) >= 50));
+	EXPECT_LT(0, atomic_load(&h->beats));
+	EXPECT_LT(0, atomic_load(&other->beats));
+	/* Each of the two may be in such a turn just now. */
+	deferred = READ_ONCE(c->deferred);
+	EXPECT_LE(deferred, READ_ONCE(c->preempts) + 2);
+	EXPECT_LT(0, deferred);
+	rig_close(&r);
+}
+
+/* What the task before has asked for is not for the next. */
+TEST(the_wish_of_another_task_counts_for_nothing)
+{
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	struct rig r;
+
+	ASSERT_EQ(0, rig_open(&r, &fast));
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, NULL, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, asks, (void *)(uintptr_t)-1);
+	ASSERT_NE(NULL, h);
+	rig_push(&r, 0);
+	EXPECT_TRUE(RIG_WAIT(atomic_load(&s->taken)));
+	EXPECT_LE(1, c->preempts);
+	EXPECT_EQ(0, c->deferred);
+	EXPECT_EQ(0, rig_wp(h)->overdue);
+	rig_close(&r);
+}
+
+/* Nor does a STANDBY take its place. */
+static void reads_then_consumes(struct rig_worker *w)
+{
+	int *fd = w->arg;
+	char ch;
+
+	w->ret = rig_read_mark(fd[0], &ch, 1, &w->mark);
+	rig_consumer(w);
+}
+
+TEST(a_standby_does_not_take_the_place_of_one_that_asks)
+{
+	const struct rig_opt opt = { .bound = 2, .slice = 10 * NSEC, .grain = 10 * NSEC };
+	struct rig_worker *h, *a;
+	struct gk_core_page *c;
+	struct rig r;
+	int fd[2];
+
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	c = rig_core(&r, 0);
+	a = rig_spawn(&r, 0, reads_then_consumes, fd);
+	ASSERT_NE(NULL, a);
+	ASSERT_STATE(a, GK_W_BLOCKED);
+	h = rig_spawn(&r, 0, asks, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(rig_wait_beats(h, 100));
+	/* Seen by the module, but by no look of the worker's before it parks. */
+	WRITE_ONCE(c->q_next, 1);
+	ASSERT_EQ(1, write(fd[1], "x", 1));
+	EXPECT_STATE(a, GK_W_STANDBY);
+	EXPECT_EQ(0, c->displaced);
+	EXPECT_EQ(1, c->deferred);
+	EXPECT_EQ(GK_W_RUNNING, rig_state(h));
+	WRITE_ONCE(c->q_next, 0);
 	rig_close(&r);
 }
 

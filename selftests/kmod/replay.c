@@ -8,9 +8,10 @@
 const char *const replay_counter_names[REPLAY_COUNTERS] = {
 	"blocks", "unblocks", "wakes_over", "parks_bound", "preempts", "displaced", "parks_standby", "parks_ready",
 	"parks_held", "grants_ready", "grants_standby", "starved", "ticks", "stalls", "signals", "remote", "pulled",
+	"deferred",
 };
 
-_Static_assert(offsetof(struct gk_core_page, pulled) - offsetof(struct gk_core_page, blocks) == COUNT_PULLED * 8, "");
+_Static_assert(offsetof(struct gk_core_page, deferred) - offsetof(struct gk_core_page, blocks) == COUNT_DEFERRED * 8, "");
 
 #define BIT(n)		(1U << (n))
 #define ANY		BIT(TRACE_LOST)		/* no reason is given */
@@ -262,6 +263,13 @@ static bool reason(struct replay *r, struct replay_core *c, const struct trace_e
 			c->count[COUNT_DISPLACED]++;
 		else if (e->why != WHY_AGAIN)
 			c->count[COUNT_PREEMPTS]++;
+		break;
+	case TRACE_DEFER:
+		/* It stays what it is. */
+		if (e->state != GK_W_RUNNING)
+			return wrong(r, e, "let go on, but does not run");
+		c->pending = false;
+		c->count[COUNT_DEFERRED]++;
 		break;
 	case TRACE_SIGNAL:
 		/* It may stay what it is. */

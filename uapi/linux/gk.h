@@ -48,7 +48,11 @@
  *   set, a READY worker was woken, the deadline has passed or the epoll file is ready) is made READY at the tick, or as
  *   the CPU switches to the STANDBY granted then, and the next worker is granted. If it is in the kernel at that time
  *   it goes on there, and parks before it returns to user mode. A worker that holds the core word is left to finish
- *   first.
+ *   first. One whose page says so in `nopreempt` (GK_FEAT_NOPREEMPT) is let go on, once a turn and for one slice of CPU
+ *   time more at most, however often it asks: so a turn that nothing ends but time is two slices at most. `overdue` of
+ *   its page is then what `nopreempt` was, until its next turn begins, and `deferred` of its core counts it. That is so
+ *   where a turn ends by time, and where a STANDBY would take its place; one that wakes over the bound parks all the
+ *   same. A turn begins with a grant, with a wake from a block, and when `switches` changes.
  *
  *   A worker that parks as STANDBY while others run on its core, and tasks are queued, takes their place if it may:
  *   each other worker that is not protected becomes READY where it stands. A worker granted in the queue's despite is
@@ -64,6 +68,9 @@
  *   - `word` holds the id + 1 of the worker that is changing the core's queue, or 0. Bit 31 is the library's. It must
  *     be given up before anything that can block. If its holder blocks all the same, no worker of that core is granted
  *     until it is back, and `stalls` counts it.
+ *   - `nopreempt` is GK_NOPREEMPT(switches) while the worker's task asks not to be preempted. As `switches` changes
+ *     with the task, the wish ends with it. Who takes it back, and after that finds in `overdue` what it had written,
+ *     owes others its place: it parks as READY, or takes another task.
  *   User words are hints to the module. Wrong ones harm the process that wrote them, and nobody else.
  *
  * MEMORY
@@ -93,6 +100,7 @@
 #define GK_FEAT_EPOLL	(1ULL << 1)	/* gk_set.epoll_fd */
 #define GK_FEAT_PULL	(1ULL << 2)	/* GK_IOC_PULL */
 #define GK_FEAT_STOP	(1ULL << 3)	/* GK_IOC_STOP */
+#define GK_FEAT_NOPREEMPT (1ULL << 4)	/* gk_worker_page.nopreempt */
 
 /* GK_IOC_INFO: what this module can do. Allowed before SETUP and to every process. */
 struct gk_info {
@@ -185,6 +193,8 @@ enum gk_worker_state {
 #define GK_LINE		64
 #define GK_MAX_CORES	256
 
+#define GK_NOPREEMPT(switches)	((__u32)((switches) << 1 | 1))
+
 struct gk_group_page {
 	/* written by the module */
 	__u64 idle[GK_MAX_CORES / 64];	/* bit i: core i has no running worker */
@@ -237,7 +247,8 @@ struct gk_core_page {
 	__u64 signals;			/* parks cut short by a signal */
 	__u64 remote;			/* calls from other CPUs: kicks, wakes */
 	__u64 pulled;			/* READY workers moved here from another core */
-	__u64 pad4[15];
+	__u64 deferred;			/* turns that were over, but for `nopreempt` */
+	__u64 pad4[14];
 };
 
 struct gk_worker_page {
@@ -249,13 +260,14 @@ struct gk_worker_page {
 	__u64 blocks;
 	__u32 flags;			/* GK_WF_* */
 	__u32 tid;			/* as its own pid namespace has it */
-	__u32 pad0[6];
+	__u32 overdue;			/* not 0: its turn is over, but for `nopreempt`, which is this */
+	__u32 pad0[5];
 	/* written by the library */
 	__u64 switches;			/* changes whenever the worker takes up another task */
 	__u64 cookie;			/* the task it has, for tools */
 	__u32 taskless;			/* not 0: it has none, and looks at `stopping` after it clears this: */
 					/* GK_IOC_STOP spares it */
-	__u32 pad1;
+	__u32 nopreempt;		/* GK_NOPREEMPT(switches): its task is not to be preempted just now */
 	__u64 pad2[5];
 };
 
