@@ -204,6 +204,7 @@ struct gk_task {
 	struct gk_task *next;	/* in the global queue, a free list, a list of waiters */
 	uint32_t woken;		/* pinned: it has been made ready */
 	uint32_t pins;
+	uint32_t nopreempts;	/* gk_nopreempt() without gk_preempt() */
 
 	/* what waiting touches */
 	uint32_t claim;

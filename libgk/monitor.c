@@ -47,6 +47,7 @@ struct mworker {
 	uint32_t unheld;		/* core lock */
 	uint64_t seen;			/* monitor: wp->switches */
 	uint64_t since;			/* monitor: when that was first seen */
+	uint64_t deferred;		/* core lock: when its slice was over, but it asked not to be preempted */
 };
 
 struct monitor {
@@ -200,6 +201,14 @@ static void monitor_awake(struct runtime *rt)
 		futex_wake(&m->asleep, 1);
 }
 
+static void new_turn(struct worker *w)
+{
+	if (likely(!mworker(w)->deferred))
+		return;
+	mworker(w)->deferred = 0;
+	store(&w->wp->overdue, 0);
+}
+
 static void make_running(struct core *core, struct worker *w)
 {
 	leave_state(core, w);
@@ -208,6 +217,7 @@ static void make_running(struct core *core, struct worker *w)
 		idle_bit(core, false);
 	store(&core->page->running, core->page->running + 1);
 	mworker(w)->since = 0;	/* a new slice, even for the task it had */
+	new_turn(w);
 	set_state(w, GK_W_RUNNING);
 	monitor_awake(core->rt);
 }
@@ -619,6 +629,21 @@ static bool monitor_asleep(struct worker *w)
 	return (state == GK_W_RUNNING || state == GK_W_BLOCKED) && thread_state(w->tid) == 'S';
 }
 
+/* As gk.ko: its slice is over, and for another one it goes on all the same, as it asked not to be preempted. */
+static bool defer(struct core *core, struct worker *w, uint64_t now)
+{
+	struct mworker *mw = mworker(w);
+
+	if (load(&w->wp->nopreempt) != GK_NOPREEMPT(mw->seen))
+		return false;
+	if (!mw->deferred) {
+		mw->deferred = now;
+		count(&core->page->deferred);
+		store(&w->wp->overdue, GK_NOPREEMPT(mw->seen));
+	}
+	return now - mw->deferred < core->rt->slice_ns;
+}
+
 static void look_at(struct core *core, struct worker *w, uint64_t now)
 {
 	struct mworker *mw = mworker(w);
@@ -628,6 +653,7 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 	if (switches != mw->seen || !mw->since) {
 		mw->seen = switches;
 		mw->since = now;
+		new_turn(w);
 		return;
 	}
 	state = thread_state(w->tid);
@@ -652,7 +678,8 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 		w->wp->blocks++;
 		mw->since = 0;
 		settle(core, AFTER_BLOCK, NULL);
-	} else if (now - mw->since >= core->rt->slice_ns && (core->page->running > 1 || core_work(core))) {
+	} else if (now - mw->since >= core->rt->slice_ns && (core->page->running > 1 || core_work(core)) &&
+		   !defer(core, w, now)) {
 		syscall(SYS_tgkill, getpid(), w->tid, SIGURG);
 	}
 }

@@ -932,3 +932,41 @@ int gk_unpin(void)
 	leave(w);
 	return err;
 }
+
+/*
+ * Not inside: the words are the worker's own, and the task stays on it until it makes a call that does more. The wish
+ * names the count of switches, so whoever takes the worker next has not inherited it.
+ */
+int gk_nopreempt(void)
+{
+	struct worker *w = self();
+
+	if (!w || !w->task)
+		return -EPERM;
+	w->task->nopreempts++;
+	store(&w->wp->nopreempt, GK_NOPREEMPT(load(&w->wp->switches)));
+	return 0;
+}
+
+int gk_preempt(void)
+{
+	struct worker *w = self();
+	uint32_t wish;
+
+	if (!w || !w->task)
+		return -EPERM;
+	if (!w->task->nopreempts)
+		return -EINVAL;
+	if (--w->task->nopreempts)
+		return 0;
+	wish = load(&w->wp->nopreempt);
+	store(&w->wp->nopreempt, 0);
+	/*
+	 * A slice that is over from here on is ended, one that was over before is noted: the module does both on this
+	 * CPU, in program order. The monitor's note may come too late to be seen; then what it granted ends by time.
+	 */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(wish && wish == GK_NOPREEMPT(load(&w->wp->switches)) && load(&w->wp->overdue) == wish))
+		return gk_yield();
+	return 0;
+}

@@ -25,6 +25,7 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->err = 0;
 	t->pinned = NULL;
 	t->pins = !!(flags & GK_PINNED);
+	t->nopreempts = 0;
 	t->woken = 0;
 	t->lock = 0;
 	t->joiner = NULL;

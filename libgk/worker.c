@@ -539,6 +539,7 @@ int gk_stats(struct gk_stats *stats, size_t size)
 		s.blocks += load(&core->page->blocks);
 		s.preempts += load(&core->page->preempts);
 		s.inside_blocks += load(&core->page->stalls);
+		s.deferred += load(&core->page->deferred);
 	}
 	s.tasks += s.started;
 	for (i = 0; i < load(&rt->nids); i++) {

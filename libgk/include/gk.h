@@ -119,6 +119,16 @@ const char *gk_name(void);
 int gk_pin(void);
 int gk_unpin(void);
 
+/*
+ * From gk_nopreempt() to gk_preempt() the calling task asks not to be preempted, as one does that holds a lock for a
+ * moment. It is a wish with an end: when its slice is over it may use one more, of CPU time, and no longer, so it runs for
+ * two at most while others wait. A gk call that waits or yields ends the stretch as well; a system call that blocks gives
+ * the core away, as always. gk_preempt() yields if its slice was over. Both nest, are no system calls, and cost a few
+ * stores. 0, -EINVAL for one gk_preempt() too many, or -EPERM outside a task.
+ */
+int gk_nopreempt(void);
+int gk_preempt(void);
+
 /* ---- Deadlines and cancellation ---------------------------------------------------------------------------------- */
 
 /*
@@ -602,6 +612,7 @@ struct gk_stats {
 	uint64_t parks;			/* times a worker had nothing to do */
 	uint64_t inside_waits;		/* times a worker found its core's word held */
 	uint64_t inside_blocks;		/* times a worker blocked while it held it (should stay 0) */
+	uint64_t deferred;		/* times a task went on at the end of its slice: gk_nopreempt() */
 };
 
 /*
