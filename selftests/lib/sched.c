@@ -365,6 +365,67 @@ TEST(a_hundred_woken_workers_share_the_core_word)
 	EXPECT_EQ(0, lib_run(2, contention, NULL));
 }
 
+/* --- gk_nopreempt() --- */
+
+static atomic_int others;
+
+static void another(void *arg)
+{
+	atomic_fetch_add(&others, 1);
+}
+
+static int asks_not_to_be_preempted(void *arg)
+{
+	struct gk_stats a, b;
+	uint64_t end;
+	int i;
+
+	CHECK_EQ(-EINVAL, gk_preempt());
+	for (i = 1; i <= 5; i++) {
+		others = 0;
+		CHECK_EQ(0, gk_yield());	/* a new slice */
+		a = lib_stats();
+		CHECK_EQ(0, gk_nopreempt());
+		CHECK_EQ(0, gk_nopreempt());
+		CHECK_EQ(0, gk_go(another, NULL));
+		end = gk_now() + PATIENCE;
+		do
+			b = lib_stats();
+		while (b.deferred == a.deferred && b.preempts == a.preempts && gk_now() < end);
+		CHECK(b.deferred > a.deferred);
+		/* It went on beyond its slice, unless it used up the other one as well before it looked. */
+		CHECK(!others || lib_stats().preempts > a.preempts);
+		CHECK_EQ(0, gk_preempt());
+		/* The last gives way at once. */
+		CHECK_EQ(0, gk_preempt());
+		CHECK_EQ(1, others);
+	}
+	CHECK_EQ(-EINVAL, gk_preempt());
+	/* And no longer than that, however long it asks. */
+	others = 0;
+	a = lib_stats();
+	CHECK_EQ(0, gk_nopreempt());
+	CHECK_EQ(0, gk_go(another, NULL));
+	for (end = gk_now() + PATIENCE; !others && gk_now() < end;)
+		;
+	CHECK_EQ(1, others);
+	b = lib_stats();
+	CHECK(b.preempts > a.preempts);
+	CHECK(b.deferred > a.deferred);
+	/* What a task asked for is not for the next on its worker. */
+	CHECK_EQ(0, gk_yield());
+	CHECK_EQ(0, gk_preempt());
+	return 0;
+}
+
+TEST(a_task_may_ask_for_one_slice_more)
+{
+	setenv("GK_SLICE_US", "50000", 1);
+	EXPECT_EQ(-EPERM, gk_nopreempt());
+	EXPECT_EQ(-EPERM, gk_preempt());
+	EXPECT_EQ(0, lib_run(1, asks_not_to_be_preempted, NULL));
+}
+
 GK_TEST(statistics_are_plausible, 2)
 {
 	struct { struct gk_stats s; char more[64]; } big;
