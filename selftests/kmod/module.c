@@ -4,7 +4,7 @@
  *
  * Runs last in its guest: it takes the module away and puts it back (GK_KO names the file). Rules 13 and 14.
  */
-#include "test.h"
+#include "moment.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -120,6 +120,45 @@ TEST(rmmod_right_after_kill)
 	}
 }
 
+/* --- and in every state of a worker (scene.h) --- */
+
+static const char *removable(struct scene *sc)
+{
+	const char *skip = why_not();
+
+	return skip ? scene_why(sc, SCENE_SKIP "%s", skip) : NULL;
+}
+
+static const char *rmmod(struct scene *sc)
+{
+	int err = unload();
+
+	return err == -EAGAIN ? NULL : scene_why(sc, "rmmod: %s", err ? strerror(-err) : "it is gone");
+}
+
+static void reload(struct scene *sc)
+{
+	if (!sc->pid)
+		return;
+	/* Not as soon as the process is gone: as soon as nobody refers to it. */
+	if (RIG_WAIT(unload() == 0))
+		load();
+}
+
+MOMENT(rmmod_is_refused, .before = removable, .outside = rmmod)
+
+static const char *sigkill(struct scene *sc)
+{
+	return kill(sc->pid, SIGKILL) ? "it cannot be killed" : NULL;
+}
+
+static const char *reloadable(struct scene *sc)
+{
+	return scene_patches(sc) ?: removable(sc);
+}
+
+MOMENT(rmmod_right_after_sigkill, .before = reloadable, .outside = sigkill, .after = reload, .status = SIGKILL)
+
 /* --- rule 14 --- */
 
 static long file_number(const char *path)
@@ -133,15 +172,6 @@ static long file_number(const char *path)
 		fclose(f);
 	}
 	return n;
-}
-
-static int file_put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	close(fd);
-	return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
 /*

@@ -179,7 +179,7 @@ MOMENT(sched_batch, .inside = batch)
 /* The quota is used up several times over: all threads stand still in user mode, by no fault of theirs. */
 static const char *throttle(struct scene *sc)
 {
-	const char *why = scene_cgroup_put(sc, "cpu.max", "1000 20000");
+	const char *why = scene_cgroup_put(sc, "cpu.max", "2000 20000");
 	long times = scene_cgroup_get(sc, "cpu.stat", "nr_throttled ");
 
 	if (!why) {
@@ -187,44 +187,10 @@ static const char *throttle(struct scene *sc)
 		if (!RIG_WAIT(scene_cgroup_get(sc, "cpu.stat", "nr_throttled ") >= times + 5))
 			why = "it is not throttled";
 	}
-	return why ?: scene_traffic(sc, 3, true) ?: scene_cgroup_put(sc, "cpu.max", "max");
+	return why ?: scene_traffic(sc, 1, true) ?: scene_cgroup_put(sc, "cpu.max", "max");
 }
 
 MOMENT(throttled, .before = scene_cgroup, .prepare = scene_join, .outside = throttle, .after = scene_cgroup_end)
-
-/* --- the machine sleeps --- */
-
-static const char *suspend_to(struct scene *sc, const char *kind)
-{
-	char states[64] = "";
-	int fd = open("/sys/power/state", O_RDONLY | O_CLOEXEC), err;
-
-	if (fd < 0 || read(fd, states, sizeof(states) - 1) < 0)
-		states[0] = 0;
-	close(fd);
-	if (!strstr(states, kind))
-		return scene_why(sc, SCENE_SKIP "this machine has no suspend to %s: it has %s", kind, states[0] ? states : "none");
-	file_put("/sys/class/rtc/rtc0/wakealarm", "0");
-	err = file_put("/sys/class/rtc/rtc0/wakealarm", "+2");
-	if (err)
-		return scene_why(sc, SCENE_SKIP "no clock to wake the machine: %s", strerror(-err));
-	err = file_put("/sys/power/state", kind);
-	return err ? scene_why(sc, "suspend: %s", strerror(-err)) : NULL;
-}
-
-static const char *suspend_freeze(struct scene *sc)
-{
-	return suspend_to(sc, "freeze");
-}
-
-MOMENT(suspend_to_idle, .outside = suspend_freeze)
-
-static const char *suspend_mem(struct scene *sc)
-{
-	return suspend_to(sc, "mem");
-}
-
-MOMENT(suspend_to_ram, .outside = suspend_mem)
 
 /* --- under whose eyes --- */
 
@@ -232,11 +198,13 @@ MOMENT(suspend_to_ram, .outside = suspend_mem)
 
 static const char *tracing(struct scene *sc)
 {
-	return access(TRACING "current_tracer", W_OK) ? SCENE_SKIP "no tracefs this user may write" : NULL;
+	return access(TRACING "current_tracer", W_OK) ? SCENE_SKIP "no tracefs this user may write" : scene_patches(sc);
 }
 
 static void tracing_end(struct scene *sc)
 {
+	if (!sc->pid)
+		return;
 	file_put(TRACING "current_tracer", "nop");
 	file_put(TRACING "set_ftrace_filter", "\n");
 	file_put(TRACING "events/enable", "0");
@@ -306,6 +274,8 @@ static const char *kprobes(struct scene *sc)
 
 static void kprobes_end(struct scene *sc)
 {
+	if (!sc->pid)
+		return;
 	tracing_end(sc);
 	file_put(TRACING "events/kprobes/enable", "0");
 	close(open(TRACING "kprobe_events", O_WRONLY | O_TRUNC | O_CLOEXEC));
@@ -356,7 +326,7 @@ static const char *perf(struct scene *sc)
 	return scene_traffic(sc, 20, true);
 }
 
-MOMENT(perf_events, .outside = perf, .after = perf_end)
+MOMENT(perf_events, .before = scene_patches, .outside = perf, .after = perf_end)
 
 static int bpf_attach(const char *tracepoint, int *prog)
 {
@@ -395,7 +365,47 @@ static const char *bpf(struct scene *sc)
 	return scene_traffic(sc, 20, true);
 }
 
-MOMENT(bpf_programs, .outside = bpf, .after = perf_end)
+MOMENT(bpf_programs, .before = scene_patches, .outside = bpf, .after = perf_end)
+
+/* --- the machine sleeps: once, under workers in all states --- */
+
+#define SLEEP_S		"+10"	/* must not be over before the machine sleeps: then nothing would wake it */
+
+#define ALL(m, s)	&scene_##s,
+
+TEST(suspend_to_ram_in_every_state)
+{
+	static const struct scene_state *const all[] = { SCENE_STATES(ALL, ) };
+	static const struct moment moment = { .name = "suspend" };
+	struct scene *sc[ARRAY_LEN(all)];
+	char states[64] = "";
+	const char *why;
+	unsigned int i;
+	int fd, err;
+
+	why = scene_patches(NULL);
+	if (why)
+		SKIP(return, "%s", why + strlen(SCENE_SKIP));
+	fd = open("/sys/power/state", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, states, sizeof(states) - 1) <= 0 || !strstr(states, "mem"))
+		SKIP(return, "this machine has no suspend to RAM: it has %s", states[0] ? states : "none");
+	close(fd);
+	if (file_put("/sys/class/rtc/rtc0/wakealarm", "0"))
+		SKIP(return, "no clock to wake the machine");
+	for (i = 0; i < ARRAY_LEN(all); i++) {
+		sc[i] = scene_new(&moment, all[i]);
+		ASSERT_NE(NULL, sc[i]);
+		why = scene_set(sc[i]);
+		ASSERT_EQ(NULL, why) TH_LOG("%s: %s", all[i]->name, why);
+	}
+	ASSERT_EQ(0, file_put("/sys/class/rtc/rtc0/wakealarm", SLEEP_S));
+	err = file_put("/sys/power/state", "mem");
+	EXPECT_EQ(0, err) TH_LOG("suspend: %s", strerror(-err));
+	for (i = 0; i < ARRAY_LEN(all); i++) {
+		why = scene_end(sc[i], NULL);
+		EXPECT_EQ(NULL, why) TH_LOG("%s: %s", all[i]->name, why);
+	}
+}
 
 TEST_NO_LEAK
 

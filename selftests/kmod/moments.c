@@ -396,6 +396,25 @@ static const char *kill_frozen(struct scene *sc)
 MOMENT(sigkill_of_the_frozen, .before = scene_cgroup, .prepare = scene_join, .outside = kill_frozen,
        .after = scene_cgroup_end, .status = SIGKILL)
 
+/* Where a lane asks for it on the command line: all of the above is then of that kind of preemption. */
+TEST(the_kernel_preempts_itself_as_it_was_told)
+{
+	char told[512] = "", is[128] = "", want[32], *p;
+	int fd = open("/proc/cmdline", O_RDONLY);
+
+	ASSERT_LT(0, read(fd, told, sizeof(told) - 1));
+	close(fd);
+	p = strstr(told, " preempt=");
+	if (!p)
+		SKIP(return, "the kernel was told nothing");
+	snprintf(want, sizeof(want), "(%.*s)", (int)strcspn(p + 9, " \n"), p + 9);
+	fd = open("/sys/kernel/debug/sched/preempt", O_RDONLY);
+	if (fd < 0 || read(fd, is, sizeof(is) - 1) <= 0)
+		SKIP(return, "the kernel does not say");
+	close(fd);
+	EXPECT_NE(NULL, strstr(is, want)) TH_LOG("%s, not %s", is, want);
+}
+
 TEST_NO_LEAK
 
 TEST_HARNESS_MAIN

@@ -526,68 +526,77 @@ out:
 
 /* --- the test process --- */
 
-static bool ended(struct scene *sc, int *status)
+static bool ended(struct scene *sc)
 {
-	return waitpid(sc->pid, status, WNOHANG) == sc->pid;
+	if (!sc->over)
+		sc->over = waitpid(sc->pid, &sc->status, WNOHANG) == sc->pid;
+	return sc->over;
 }
 
-const char *scene_play(const struct moment *m, const struct scene_state *s)
+struct scene *scene_new(const struct moment *m, const struct scene_state *s)
 {
 	struct scene *sc = mmap(NULL, sizeof(*sc), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const char *why = NULL;
-	bool over = false;
-	int status = 0;
-	pid_t pid;
 
 	if (sc == MAP_FAILED)
-		return "no memory";
+		return NULL;
 	sc->state = s;
 	sc->moment = m;
-	if (m->before)
-		why = m->before(sc);
+	return sc;
+}
+
+const char *scene_set(struct scene *sc)
+{
+	const char *why = sc->moment->before ? sc->moment->before(sc) : NULL;
+	pid_t pid;
+
 	if (why)
-		goto out;
+		return why;
 	pid = fork();
 	if (!pid)
 		subject(sc);
 	sc->pid = pid;
-	if (!RIG_WAIT((over = ended(sc, &status)) || atomic_load(&sc->step) == SCENE_SET)) {
-		why = "the scene is never set";
-		goto out_kill;
-	}
-	if (over)
-		goto out_ended;
-	if (m->outside) {
-		why = m->outside(sc);
-		if (why)
-			goto out_kill;
-	}
-	if (!m->status)
-		atomic_store(&sc->step, SCENE_GO_ON);
-	/* Each of its own waits ends by itself. */
-	while (!m->status && !(over = ended(sc, &status)))
-		rig_nap();
-	if (!over && !RIG_WAIT(ended(sc, &status))) {
-		why = "it does not end";
-		goto out_kill;
-	}
-out_ended:
-	if (sc->why[0])
-		why = sc->why;
-	else if (status != m->status)
-		why = scene_why(sc, "status %#x, not %#x", status, m->status);
-	goto out_leak;
+	return RIG_WAIT(ended(sc) || atomic_load(&sc->step) == SCENE_SET) ? NULL : "the scene is never set";
+}
 
-out_kill:
-	kill(sc->pid, SIGKILL);
-	if (!RIG_WAIT(ended(sc, &status)))
-		why = "it cannot be killed";
-out_leak:
-	if (!rig_no_leak() && !why)
-		why = scene_why(sc, "refcnt %ld, was %ld", rig_refcnt(), rig_refcnt_start);
-out:
+const char *scene_end(struct scene *sc, const char *why)
+{
+	const struct moment *m = sc->moment;
+
+	if (!why && !m->status) {
+		atomic_store(&sc->step, SCENE_GO_ON);
+		/* Each of its own waits ends by itself. */
+		while (!ended(sc))
+			rig_nap();
+	}
+	if (!why && !RIG_WAIT(ended(sc)))
+		why = "it does not end";
+	if (sc->pid && !ended(sc)) {
+		kill(sc->pid, SIGKILL);
+		if (!RIG_WAIT(ended(sc)))
+			why = "it cannot be killed";
+	}
+	if (!why && sc->why[0])
+		why = sc->why;
+	if (!why && sc->status != m->status)
+		why = scene_why(sc, "status %#x, not %#x", sc->status, m->status);
 	if (m->after)
 		m->after(sc);
+	return why;
+}
+
+const char *scene_play(const struct moment *m, const struct scene_state *s)
+{
+	struct scene *sc = scene_new(m, s);
+	const char *why;
+
+	if (!sc)
+		return "no memory";
+	why = scene_set(sc);
+	if (!why && !ended(sc) && m->outside)
+		why = m->outside(sc);
+	why = scene_end(sc, why);
+	if (!rig_no_leak() && !why)
+		why = scene_why(sc, "refcnt %ld, was %ld", rig_refcnt(), rig_refcnt_start);
 	return why;
 }
 
@@ -631,6 +640,19 @@ bool scene_threads_are(struct scene *sc, char want)
 	if (d)
 		closedir(d);
 	return any && all;
+}
+
+const char *scene_patches(struct scene *sc)
+{
+	char line[256];
+	bool tcg = false;
+	FILE *f = fopen("/proc/cpuinfo", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		tcg |= !!strstr(line, "QEMU TCG");
+	if (f)
+		fclose(f);
+	return tcg && rig_ncpus() > 1 ? SCENE_SKIP "QEMU's emulation of several CPUs breaks kernels that patch their code" : NULL;
 }
 
 /* --- cgroups --- */

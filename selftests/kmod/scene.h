@@ -57,6 +57,8 @@ struct scene {
 	char cgroup[64];
 	char why[200];
 	int fds[8];			/* a moment's own */
+	int status;
+	bool over;			/* the subject has ended, by this status */
 	/* shared by the test process and the subject; the rest is only of the subject */
 	atomic_int step;
 	atomic_int traffic;		/* the subject is to keep both cores supplied with work */
@@ -92,6 +94,10 @@ extern const struct scene_state scene_running, scene_inside, scene_beside, scene
 
 /* NULL, what was wrong, or SCENE_SKIP. */
 const char *scene_play(const struct moment *m, const struct scene_state *s);
+/* Its parts, for several scenes at once: the subject is made; it is asked, and ends, unless there is a `why` already. */
+struct scene *scene_new(const struct moment *m, const struct scene_state *s);
+const char *scene_set(struct scene *sc);
+const char *scene_end(struct scene *sc, const char *why);
 
 /* Writes down what is wrong, for the test's report. */
 const char *scene_why(struct scene *sc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -106,6 +112,9 @@ const char *scene_join_victim(struct scene *sc);
 const char *scene_traffic(struct scene *sc, unsigned long n, bool all);
 /* Test process: all threads of the subject are in a state of /proc. */
 bool scene_threads_are(struct scene *sc, char state);
+
+/* What has the kernel patch its own code; an emulator with several CPUs now and then leaves an int3 behind. For `before`. */
+const char *scene_patches(struct scene *sc);
 
 /* A cgroup of the test's own; the subject joins it with scene_join(). */
 const char *scene_cgroup(struct scene *sc);
