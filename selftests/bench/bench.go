@@ -5,6 +5,7 @@
 //	gobench blockers K [queue] [MS]
 //	gobench faults GOROUTINES FILE [FAULTS]
 //	gobench crowd GOROUTINES FEW
+//	gobench late SLEEPERS [timer] [MS]
 //	gobench switch WHAT [COUNT]
 package main
 
@@ -13,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"sort"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -192,6 +194,83 @@ func crowd() {
 	fmt.Printf("threads=%d blocked=%d ms=%.0f\n", threads(), most.Load(), time.Since(t).Seconds()*1000)
 }
 
+func lateness() {
+	const sleep = time.Millisecond
+	work := make([]counter, 4*runtime.GOMAXPROCS(0))
+	window := time.Second
+	timer := false
+	for i := 3; i < len(os.Args); i++ {
+		if os.Args[i] == "timer" {
+			timer = true
+		} else {
+			window = time.Duration(number(i, 1000)) * time.Millisecond
+		}
+	}
+	late := make([]int64, 1<<20)
+	var n atomic.Int64
+	var measuring atomic.Bool
+	for i := 0; i < number(2, 8); i++ {
+		go func() {
+			for {
+				t := time.Now()
+				if timer {
+					time.Sleep(sleep)
+				} else {
+					nap(int64(sleep))
+				}
+				d := time.Since(t) - sleep
+				if !measuring.Load() {
+					continue
+				}
+				if k := n.Add(1) - 1; k < int64(len(late)) {
+					atomic.StoreInt64(&late[k], max(int64(d), 1))
+				}
+			}
+		}()
+	}
+	for i := range work {
+		go func() {
+			x := uint64(i + 1)
+			for {
+				x = unit(x)
+				work[i].n++
+				if x == 0 {
+					fmt.Println()
+				}
+			}
+		}()
+	}
+	begin := time.Now()
+	for there := false; !there && time.Since(begin) < 5*time.Second; {
+		time.Sleep(window / 100)
+		there = true
+		for i := range work {
+			there = there && atomic.LoadUint64(&work[i].n) != 0
+		}
+	}
+	time.Sleep(window / 4)
+	t, w := time.Now(), sum(work)
+	measuring.Store(true)
+	time.Sleep(window)
+	measuring.Store(false)
+	s := time.Since(t).Seconds()
+	w = sum(work) - w
+	all := []int64{}
+	for k := int64(0); k < min(n.Load(), int64(len(late))); k++ {
+		if d := atomic.LoadInt64(&late[k]); d != 0 {
+			all = append(all, d)
+		}
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(os.Stderr, "nobody woke")
+		os.Exit(1)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
+	us := func(i int) float64 { return float64(all[i]) / 1e3 }
+	fmt.Printf("median_us=%.1f p99_us=%.1f worst_us=%.1f sleeps=%.0f work=%.0f\n", us(len(all)/2), us(len(all)*99/100),
+		us(len(all)-1), float64(len(all))/s, float64(w)/s)
+}
+
 func cpu() int64 {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -328,7 +407,7 @@ func switches(what string, n int) (int, int) {
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: gobench blockers|faults|crowd|switch ARG...")
+		fmt.Fprintln(os.Stderr, "usage: gobench blockers|faults|crowd|late|switch ARG...")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
@@ -338,6 +417,8 @@ func main() {
 		faults()
 	case "crowd":
 		crowd()
+	case "late":
+		lateness()
 	case "switch":
 		n := number(3, 1000000)
 		switches(os.Args[2], max(n/10, 1000))
