@@ -47,6 +47,7 @@ struct mworker {
 	uint32_t unheld;		/* core lock */
 	uint64_t seen;			/* monitor: wp->switches */
 	uint64_t since;			/* monitor: when that was first seen */
+	uint64_t over;			/* core lock: the wp->switches whose turn is over, ~0: none */
 	uint64_t deferred;		/* core lock: when its slice was over, but it asked not to be preempted */
 };
 
@@ -203,6 +204,7 @@ static void monitor_awake(struct runtime *rt)
 
 static void new_turn(struct worker *w)
 {
+	mworker(w)->over = ~0ull;
 	if (likely(!mworker(w)->deferred))
 		return;
 	mworker(w)->deferred = 0;
@@ -558,6 +560,7 @@ static void preempt(int sig, siginfo_t *info, void *context)
 	struct mworker *mw;
 	struct core *core;
 	int err = errno;
+	bool over;
 
 	if (!w || info->si_code != SI_TKILL || info->si_pid != getpid()) {
 		if (old_sigurg.sa_flags & SA_SIGINFO)
@@ -582,9 +585,11 @@ static void preempt(int sig, siginfo_t *info, void *context)
 		return;
 	preempt_off();
 	core = worker_lock(w);
+	/* The signal may have been long on its way: what it was for may have given way by itself. */
+	over = mw->over == load(&w->wp->switches);
 	/* It may have slept for that lock, or for a page of this stack, and makes no other call that would tell. */
 	came_back(core, w);
-	if (read_state(w) == GK_W_RUNNING && !inside(core, w) && (core->page->running > 1 || core_work(core))) {
+	if (over && read_state(w) == GK_W_RUNNING && !inside(core, w) && (core->page->running > 1 || core_work(core))) {
 		count(&core->page->preempts);
 		make_ready(core, w);
 		settle(core, AFTER_PARK, NULL);
@@ -680,6 +685,7 @@ static void look_at(struct core *core, struct worker *w, uint64_t now)
 		settle(core, AFTER_BLOCK, NULL);
 	} else if (now - mw->since >= core->rt->slice_ns && (core->page->running > 1 || core_work(core)) &&
 		   !defer(core, w, now)) {
+		mw->over = switches;
 		syscall(SYS_tgkill, getpid(), w->tid, SIGURG);
 	}
 }
