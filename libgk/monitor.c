@@ -705,7 +705,7 @@ static bool tick(struct core *core, uint64_t now)
 			look_at(core, container_of(l, struct mworker, node)->w, now);
 		}
 	settle(core, AFTER_PARK, NULL);
-	work |= core->page->running || load(&core->page->deadline);
+	work |= core->page->running > 0;
 	core_unlock(core);
 	return work;
 }
@@ -714,7 +714,7 @@ static void *monitor_thread(void *arg)
 {
 	struct runtime *rt = arg;
 	struct monitor *m = monitor(rt);
-	uint64_t now, deadline;
+	uint64_t now, deadline, first;
 	unsigned int i, idle = 0;
 	bool busy;
 
@@ -725,13 +725,21 @@ static void *monitor_thread(void *arg)
 			busy |= tick(&rt->cores[i], now);
 		idle = busy ? 0 : idle + 1;
 		if (idle > 2) {
-			/* Nobody runs, no deadline is set: whoever runs next ends this. */
+			/* Nobody runs: whoever runs next ends this, or the first deadline, which only he could change. */
 			store(&m->asleep, 1);
 			fence();	/* pairs with the one in monitor_awake() */
-			for (busy = false, i = 0; i < rt->ncores; i++)
+			first = UINT64_MAX;
+			for (busy = false, i = 0; i < rt->ncores; i++) {
 				busy |= load(&rt->cores[i].page->running) != 0;
+				deadline = load(&rt->cores[i].page->deadline);
+				if (deadline && deadline < first)
+					first = deadline;
+			}
+			/* One that is over, and found nobody to grant: no more often than at other times. */
+			if (first < now + TICK_NS)
+				first = now + TICK_NS;
 			if (!busy && !load_acquire(&m->quit))
-				futex_wait(&m->asleep, 1, NULL);
+				futex_wait(&m->asleep, 1, first < UINT64_MAX ? &first : NULL);
 			store(&m->asleep, 0);
 			idle = 0;
 			continue;

@@ -327,4 +327,87 @@ TEST(fifty_runs_leave_no_thread_descriptor_mapping_or_memory)
 	EXPECT_GE(rss + 200, mem(1)) TH_LOG("pages were %ld", rss);
 }
 
+/* --- at rest --- */
+
+/* How often threads of this process, but for the caller, went to sleep; and how often gk.ko's timers fired, if it tells. */
+static unsigned long wakings(void)
+{
+	unsigned long sum = 0, n;
+	char path[300], line[256];
+	struct dirent *e;
+	DIR *d = opendir("/proc/self/task");
+	FILE *f;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || atoi(e->d_name) == syscall(SYS_gettid))
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", e->d_name);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f))
+			if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+				sum += n;
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+	f = lib_module() ? fopen("/sys/kernel/debug/gk/stats", "r") : NULL;
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "ticks %lu", &n) == 1)
+			sum += n;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+static int rest_pipe[2];
+static gk_chan *rest_chan;
+static atomic_int resting;
+
+static void reads_for_long(void *arg)
+{
+	char c;
+
+	CHECK_EQ(1, read(rest_pipe[0], &c, 1));
+}
+
+/* Tasks wait in a channel and for a timer that is far away; in a call, too, where nobody has to look whether they do. */
+static int rests(void *arg)
+{
+	char c;
+
+	rest_chan = gk_chan_new(1, 0);
+	if (lib_module())
+		CHECK_EQ(0, gk_go(reads_for_long, NULL));
+	atomic_store(&resting, 1);
+	gk_chan_recv_until(rest_chan, &c, gk_now() + 3600 * SEC);
+	return 1;
+}
+
+static void *looks_on(void *arg)
+{
+	uint64_t end = gk_now() + PATIENCE;
+	unsigned long n, before;
+
+	while (!atomic_load(&resting))
+		usleep(1000);
+	/* It comes to rest, whenever that is. */
+	for (n = wakings() + 1, before = 0; n != before && gk_now() < end; before = n, n = wakings())
+		usleep(200000);
+	CHECK_EQ(before, n);
+	sleep(1);
+	CHECK_EQ(n, wakings());
+	/* The test is over: who waits, waits for ever. */
+	_exit(atomic_load(&lib_failures) ? KSFT_FAIL : KSFT_PASS);
+}
+
+TEST(nobody_is_woken_while_nothing_is_to_be_done)
+{
+	pthread_t thread;
+
+	ASSERT_EQ(0, pipe(rest_pipe));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, looks_on, NULL));
+	EXPECT_EQ(0, lib_run(2, rests, NULL)) TH_LOG("it ended by itself");
+}
+
 TEST_HARNESS_MAIN
