@@ -193,6 +193,32 @@ static const char *ptrace_attach(struct scene *sc)
 	return why;
 }
 
+/*
+ * Stopped by PTRACE_INTERRUPT just after a step it may have the step's SIGTRAP still to come, which would be the end of it
+ * when nobody traces it any more.
+ */
+static bool trap_pending(pid_t tid)
+{
+	struct __ptrace_peeksiginfo_args args = { .nr = 8 };
+	siginfo_t info[8];
+	long i, n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+
+	for (i = 0; i < n; i++)
+		if (info[i].si_signo == SIGTRAP)
+			return true;
+	return false;
+}
+
+static const char *let_go(pid_t tid)
+{
+	int status;
+
+	while (trap_pending(tid))
+		if (ptrace(PTRACE_CONT, tid, 0, 0) || !trap(tid, &status))
+			return "a thread does not stop for a signal it has";
+	return ptrace(PTRACE_DETACH, tid, 0, 0) ? "no detach" : NULL;
+}
+
 MOMENT(ptrace_attach, .outside = ptrace_attach)
 
 /* Instruction by instruction, as far as it has any: a parked or blocked one is interrupted, and goes back to sleep. */
@@ -218,9 +244,7 @@ static const char *ptrace_step(struct scene *sc)
 			why = scene_why(sc, "a step ends with status %#x", status);
 		(void)stopped;
 	}
-	if (!why && ptrace(PTRACE_DETACH, sc->victim_tid, 0, 0))
-		why = "no detach";
-	return why;
+	return why ?: let_go(sc->victim_tid);
 }
 
 MOMENT(ptrace_step, .outside = ptrace_step)
