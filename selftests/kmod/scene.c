@@ -308,14 +308,17 @@ const char *scene_order(struct scene *sc, void (*fn)(struct scene *sc))
 const char *scene_join_victim(struct scene *sc)
 {
 	struct rig *r = &sc->r;
-	struct timespec end;
 	uint32_t mine = sc->victim->id + 1;
 	unsigned int i;
+	int naps = 0;
 
 	sc->gone = true;
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += rig_patience() / NSEC;
-	if (pthread_timedjoin_np(sc->victim->thread, NULL, &end))
+	/* As in scene_order(): parked on its way, it goes on when the others give way. */
+	if (!RIG_WAIT(({
+		if (++naps == 20)
+			scene_loosen(sc);
+		!pthread_tryjoin_np(sc->victim->thread, NULL);
+	})))
 		return scene_why(sc, "the victim, %s, does not end", state_name(rig_state(sc->victim)));
 	/* It took the word along, if it had it. That is the library's to mend. */
 	__atomic_compare_exchange_n(&rig_core(r, sc->core)->word, &mine, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
