@@ -491,7 +491,9 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 			beside = w->displaced;
 		}
 	}
-	if (rearm(core, more ?: beside ? limit : turn(core)))
+	if (!more)
+		more = beside ? limit : turn(core);
+	if (rearm(core, more))
 		restart = HRTIMER_RESTART;
 	if (restart == HRTIMER_NORESTART)
 		goto out;
