@@ -725,7 +725,7 @@ static void *monitor_thread(void *arg)
 			busy |= tick(&rt->cores[i], now);
 		idle = busy ? 0 : idle + 1;
 		if (idle > 2) {
-			/* Nobody runs: whoever runs next ends this, or the first deadline. Only who runs sets another. */
+			/* Nobody runs: whoever runs next ends this, or the first deadline: who runs sets it. */
 			store(&m->asleep, 1);
 			fence();	/* pairs with the one in monitor_awake() */
 			first = UINT64_MAX;

@@ -123,8 +123,8 @@ int gk_unpin(void);
  * From gk_nopreempt() to gk_preempt() the calling task asks not to be preempted, as one does that holds a lock for a
  * moment. It is a wish with an end: when its slice is over it may use one more, of CPU time, and no longer, so it runs
  * for two at most while others wait. A gk call that waits or yields ends the stretch as well; a system call that blocks
- * gives the core away, as always. gk_preempt() yields if its slice was over. Both nest, are no system calls, and cost a few
- * stores. 0, -EINVAL for one gk_preempt() too many, or -EPERM outside a task.
+ * gives the core away, as always. gk_preempt() yields if its slice was over. Both nest, and cost no system
+ * call. 0, -EINVAL for one gk_preempt() too many, or -EPERM outside a task.
  */
 int gk_nopreempt(void);
 int gk_preempt(void);
