@@ -122,6 +122,7 @@ int rig_setup(struct rig *r, const struct rig_opt *o)
 	uint32_t cpus[RIG_CORES];
 	struct gk_setup *s = &r->s;
 	unsigned int i;
+	int err;
 
 	memset(s, 0, sizeof(*s));
 	s->size = sizeof(*s);
@@ -136,8 +137,10 @@ int rig_setup(struct rig *r, const struct rig_opt *o)
 		r->cpu[i] = rig_nth_cpu(i);
 		cpus[i] = r->cpu[i];
 	}
-	if (ioctl(r->fd, GK_IOC_SETUP, s))
-		return -errno;
+	/* A group that was closed is counted until its last piece has been freed, a little later. */
+	RIG_WAIT(!(err = ioctl(r->fd, GK_IOC_SETUP, s) ? -errno : 0) || err != -EUSERS);
+	if (err)
+		return err;
 	r->map = mmap(NULL, s->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
 	if (r->map == MAP_FAILED)
 		return -errno;
