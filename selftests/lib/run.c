@@ -281,9 +281,9 @@ static int some_tasks(void *arg)
 
 static void settle(int threads)
 {
-	int i;
+	uint64_t end = gk_now() + PATIENCE;
 
-	for (i = 0; i < 200 && count_dir("/proc/self/task") > threads; i++)
+	while (count_dir("/proc/self/task") > threads && gk_now() < end)
 		usleep(10000);
 }
 
