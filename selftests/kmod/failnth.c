@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
 #include <sys/wait.h>
 
 #define MOST 2000	/* faults in one call */
@@ -59,6 +60,18 @@ static void __attribute__((destructor)) restore_max_groups(void)
 		max_groups(groups_before, NULL, 0);
 }
 
+/*
+ * The kernel kills a thread whose struct rseq it cannot write to as it was preempted, which is no call of gk's: the C library's
+ * registration is taken back, for the calling thread.
+ */
+static void without_rseq(void)
+{
+	void *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+	if (__rseq_size)
+		syscall(SYS_rseq, area, sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
 /* NULL, or why it cannot be done here. Faults are not told of: what is expected is no report. */
 static const char *prepare(void)
 {
@@ -70,6 +83,7 @@ static const char *prepare(void)
 	    put_file("fail_page_alloc", "ignore-gfp-highmem", "N") || put_file("fail_page_alloc", "min-order", "0"))
 		return "no fail_page_alloc in this kernel";
 	put_file("fail_usercopy", "verbose", "0");
+	without_rseq();
 	return NULL;
 }
 

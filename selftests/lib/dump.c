@@ -406,10 +406,9 @@ GK_TEST(a_dump_says_of_each_task_what_it_does_and_where, 3)
 	CHECK(WAIT_FOR((dump(), says("reads", "in read()") && says("joins", "join of task ") &&
 				says("pinned", "for ever") && says("locks", "mutex lock") && says("sleeps", "sleep") &&
 				says("waits", "wait group") && says("sends", "chan send") &&
-				says("has its own stack", "for ever"))));
+				says("has its own stack", "for ever") && says("holds", "chan receive on 0x"))));
 	CHECK(says("main", "this dump"));
 	CHECK(says("main", "a_dump_says_of_each_task_what_it_does_and_where_main+"));
-	CHECK(says("holds", "chan receive on 0x"));
 	CHECK(says("holds", "deep_in_here+"));
 	CHECK(says("holds", "(dump.c:"));
 	CHECK(says("holds", "holds+"));
