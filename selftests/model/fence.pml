@@ -1,123 +1,148 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * fence.pml - the one race between two cores: a core goes idle while another queues a task that it could take.
+ * fence.pml - a core goes idle while another queues a task that it could take, and a third searches: fence (A) and its partners.
  *
- * Each CPU has a store buffer (x86-TSO): a store goes into it and reaches memory some time later, in order; a full fence and a
- * locked instruction wait until it is empty. set_bit() is taken for a plain store, as it may be on other machines. The core lock
- * is taken with a locked instruction and given up with a plain store.
- *
- * vacant()    vacant() in kmod/sched.c and gk_core_settle() in core.c, fence (A)
- * pusher()    libgk: gk_go() and friends on another core; gk_core_wake() in core.c
- * searcher()  libgk: a worker of a third core that looks for work and gives up (gk.h, `searching`)
+ * vacant()    vacant() in kmod/sched.c, gk_core_settle() with set_idle() in core.c
+ * pusher()    queued_more() and do_todo() in libgk, gk_core_wake() in core.c. With SPILL the task goes to the queue of all,
+ *             under its lock (gq_put()); what the pusher's own core has queued is gone.
+ * searcher()  search() in libgk/sched.c, on a third core. Its worker does not take what it missed: another of its core's has
+ *             woken meanwhile, so it parks, and its core does not look.
  */
+#define CPUS	3
+#define WORDS	6
+
 #define IDLE		0	/* the bit of the core in idle[] */
-#define QUEUE		1	/* q_tail of the pusher's core */
+#define QUEUE		1	/* q_tail of the pusher's core, or gq_len */
 #define SEARCHING	2
 #define LOCKED		3	/* core->lock */
 #define RUNNING		4	/* core->running, only under the lock */
-#define CPUS		3
+#define GQ_LOCKED	5
+#include "memory.pml"
 
-byte mem[5];
-chan buffer[CPUS] = [4] of { byte, byte };
-byte left = CPUS;		/* CPUs that are not done */
+bool about;			/* somebody will still do GK_IOC_WAKE, or has looked and will take the task */
 
-#define store(cpu, at, value)	buffer[cpu] ! at, value
-#define fence(cpu)		len(buffer[cpu]) == 0
-
-/* A store leaves the buffer of @cpu. */
-proctype drain(byte cpu)
+/* GK_IOC_WAKE */
+inline wake(cpu)
 {
-	byte at, value;
-
-end:	do
-	:: atomic { buffer[cpu] ? at, value -> mem[at] = value; at = 0; value = 0 }
-	od
+	lock(cpu, LOCKED);
+	if
+	:: load(cpu, RUNNING) == 0 -> plain(cpu, RUNNING, 1); plain(cpu, IDLE, 0)
+	:: else
+	fi;
+	unlock(cpu, LOCKED)
 }
 
-#define lock(cpu)	atomic { fence(cpu) && mem[LOCKED] == 0 -> mem[LOCKED] = 1 }
-#define unlock(cpu)	store(cpu, LOCKED, 0)
+#define finds_work(cpu)	((spill || mem[SEARCHING] == 0) && load(cpu, QUEUE) == 1)
 
-proctype vacant()
+proctype vacant(bool spill)
 {
-	lock(0);
-	store(0, RUNNING, 0);
+	bool saw;
+
+	lock(0, LOCKED);
+	plain(0, RUNNING, 0);
 #ifdef MUTATE_LOOK_FIRST
-	if
-	:: mem[SEARCHING] == 0 && mem[QUEUE] == 1 -> store(0, RUNNING, 1)
-	:: else -> store(0, IDLE, 1); fence(0)
-	fi;
+	saw = finds_work(0);
+	plain(0, IDLE, 1);
+	fence(0);
 #else
-	store(0, IDLE, 1);
+#ifdef MUTATE_WAS_SETTLE	/* gq_len is of gk_core_work(), which was looked at before, and not again */
+	saw = spill && finds_work(0);
+#endif
+	plain(0, IDLE, 1);
 #ifndef MUTATE_DROP_FENCE_A
 	fence(0);
 #endif
+#ifdef MUTATE_WAS_SETTLE
+	saw = saw || (!spill && finds_work(0));
+#else
+	/* gk_core_work() and gk_group_work() */
+	saw = finds_work(0);
+#endif
+#endif
 	if
-	:: mem[SEARCHING] == 1
-	:: mem[SEARCHING] == 0 && mem[QUEUE] == 1 -> store(0, IDLE, 0); store(0, RUNNING, 1)
+	:: saw -> plain(0, IDLE, 0); plain(0, RUNNING, 1)
 	:: else
 	fi;
-#endif
-	unlock(0);
-	left--
+	unlock(0, LOCKED);
+	going--
 }
 
-proctype pusher()
+proctype pusher(bool spill)
 {
-	store(1, QUEUE, 1);
+	bool saw;
+
+#ifdef MUTATE_LOOK_THEN_PUSH
+	saw = load(1, IDLE) == 1 && load(1, SEARCHING) == 0;
+#endif
+	if
+	:: spill -> lock(1, GQ_LOCKED); plain(1, QUEUE, 1); unlock(1, GQ_LOCKED)
+	:: else -> plain(1, QUEUE, 1)
+	fi;
 #ifndef MUTATE_DROP_PUSH_FENCE
 	fence(1);
 #endif
+#ifndef MUTATE_LOOK_THEN_PUSH
+	saw = load(1, IDLE) == 1;
+	saw = saw && load(1, SEARCHING) == 0;	/* who searches will see the task: wake nobody */
+#endif
 	if
-	:: mem[SEARCHING] == 1		/* it will see the task: as Go does, wake nobody */
-	:: mem[IDLE] == 1 ->
-		lock(1);
-		if
-		:: mem[RUNNING] == 0 -> store(1, RUNNING, 1); store(1, IDLE, 0)
-		:: else
-		fi;
-		unlock(1)
-	:: mem[SEARCHING] == 0 && mem[IDLE] == 0
+	:: saw -> wake(1)
+	:: else
 	fi;
-	left--
+	going--
 }
 
-/* Its core sleeps after this, so what it leaves behind is the business of the other idle core. */
+/* It has looked in vain, and gives up. */
 proctype searcher()
 {
-	bool found;
-
 #ifdef MUTATE_STOP_SEARCHING_LAST
-	found = mem[QUEUE];
-	store(2, SEARCHING, 0);
-	fence(2);
-#else
-	store(2, SEARCHING, 0);
+	bool saw = (mem[QUEUE] == 1);
+#endif
+
+	plain(2, SEARCHING, 0);
 #ifndef MUTATE_DROP_SEARCH_FENCE
 	fence(2);
 #endif
-	found = mem[QUEUE];
+#ifdef MUTATE_WAS_TRUST_PARK		/* the look was going to the park, which does not if another runs */
+	going--;
+	false;
 #endif
 	if
-	:: found -> store(2, QUEUE, 0)		/* it takes the task after all */
+#ifdef MUTATE_STOP_SEARCHING_LAST
+	:: saw && mem[IDLE] == 1 -> wake(2)
+#else
+	:: mem[QUEUE] == 1 ->
+		if
+		:: mem[IDLE] == 1 -> wake(2)
+		:: else
+		fi
+#endif
 	:: else
 	fi;
-	left--
+	going--
 }
 
 init {
+	bool spill;
+
 	atomic {
 		mem[RUNNING] = 1;
 		run drain(0);
 		run drain(1);
 		run drain(2);
-		run vacant();
-		run pusher();
+		going = 2;
 		if
-		:: mem[SEARCHING] = 1; run searcher()
-		:: left--
+		:: spill = true
+		:: spill = false
+		fi;
+		run vacant(spill);
+		run pusher(spill);
+		if
+		:: mem[SEARCHING] = 1; going++; run searcher()
+		:: true
 		fi
 	}
 	/* A queued task, an idle core, nobody looking, nobody coming: what must not be. */
-	left == 0 && len(buffer[0]) == 0 && len(buffer[1]) == 0 && len(buffer[2]) == 0;
+	going == 0 && fence(0) && fence(1) && fence(2);
 	assert(!(mem[QUEUE] == 1 && mem[RUNNING] == 0))
 }

@@ -1,126 +1,278 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * word.pml - the core word as a lock: 0, id + 1, or id + 1 with bit 31 set when somebody waits for it in the kernel.
+ * word.pml - the core word as a lock: 0, or id + 1 of the worker inside.
  *
- * libgk takes it with one compare-and-swap, gives it up with one exchange, and calls FUTEX_WAKE for one waiter if the bit was
- * set. The module only reads it (gk_core_inside() in kmod/core.c), to leave a holder alone at the tick: tick() and grant() here.
- * A waiter that woke holds the word with the bit set, for there may be more. One that is over the bound parks READY
- * before it is back in user mode and so holds up the wake-up it was given: that may take long, but must not lose it.
+ * Workers 0 and 1 are on the core's CPU, 0; worker 2 is on another, as somebody has changed its affinity and it cannot come home.
+ * A sequence of word_take() is one step as far as CPU 0 is concerned: it reads the worker's page and the word and stores the word,
+ * or is begun anew (`sequence`). That store, and the one with which the word is given up, are plain ones. Elsewhere a worker takes
+ * the word with an atomic instruction (word_take_stepped()), after which every sequence that has seen the word free is begun anew.
+ *
+ * LOCKED: there is no rseq(2), all take it with an atomic instruction (word_take_locked()), wherever they are.
+ * F_MONITOR: monitor.c takes worker 0 for BLOCKED, if it is not inside. Then it must not go inside: the core is another's.
+ * F_MOVED: worker 1 may find, when it is woken, that it belongs to another core now.
+ *
+ * gk.ko only reads the word (gk_core_inside()), to leave a holder alone.
  */
-#define N	3
 #ifndef ROUNDS
-#define ROUNDS	2
+#define ROUNDS	1
 #endif
-#define BIT	8		/* stands for bit 31 */
-#define me	(_pid + 1)
+#define CPUS	3
+#define WORDS	4
+#define WORD	0
+#define WAITERS	1
+#define BLOCKED	2		/* what the page of worker 0 says */
+#include "memory.pml"
 
-byte word;
-bool waits[N];			/* asleep in FUTEX_WAIT */
-bool parked[N];			/* READY: no user instruction until granted */
-byte inside;			/* how many are */
-byte left = N;
+byte sequence;			/* id + 1 of who is in one on CPU 0 and has seen the word free */
+bool sleeps[3];			/* in FUTEX_WAIT */
+byte inside;
+bool granted;			/* F_MONITOR: the core went to another than worker 0 */
 
-#ifdef MUTATE_UNMASKED
-#define is_inside(w)	(word == (w) + 1)
-#else
-#define is_inside(w)	((word & (BIT - 1)) == (w) + 1)
-#endif
+#define mark(w)		((w) + 1)
+#define stale(w, cpu)	((w) == 0 && load(cpu, BLOCKED))
 
-active [N] proctype worker() provided (!parked[_pid] && !waits[_pid])
+/* Another worker has CPU 0: whoever was in a sequence begins it anew. */
+#define switched(w)	if :: cpu == 0 && sequence != 0 && sequence != mark(w) -> sequence = 0 :: else fi
+
+/* word_take(), in ok */
+inline take()
 {
-	byte old, mark, rounds;
+	ok = false;
+#ifdef LOCKED
+	/* word_take_locked() */
+	seen = stale(id, cpu);
+	atomic {
+		fence(cpu) ->
+		if
+		:: !seen && mem[WORD] == 0 -> mem[WORD] = mark(id); ok = true
+		:: else
+		fi
+	}
+#ifndef MUTATE_ONE_LOOK
+	if
+	:: ok && stale(id, cpu) ->
+		atomic { fence(cpu) -> mem[WORD] = 0 }
+		ok = false;
+		if
+		:: load(cpu, WAITERS) -> wake_one()
+		:: else
+		fi
+	:: else
+	fi;
+#endif
+#else
+	if
+	:: cpu == 0 ->
+		atomic {
+			switched(id);
+			if
+			:: !stale(id, cpu) && load(cpu, WORD) == 0 -> sequence = mark(id)
+			:: else
+			fi
+		}
+#ifdef MUTATE_NOT_RESTARTED
+		seen = (load(cpu, WORD) == 0);
+		if
+		:: atomic { seen && nothing(cpu, WORD) -> plain(cpu, WORD, mark(id)); ok = true }
+		:: !seen
+		fi
+#else
+		if
+		:: atomic { sequence == mark(id) && nothing(cpu, WORD) -> plain(cpu, WORD, mark(id)); sequence = 0; ok = true }
+		:: sequence != mark(id)
+		fi
+#endif
+	:: else
+	fi
+#endif
+}
+
+/* On another CPU, in ok */
+inline take_stepped()
+{
+	atomic {
+		fence(cpu) ->
+		ok = (mem[WORD] == 0);
+		if
+		:: ok -> mem[WORD] = mark(id)
+		:: else
+		fi
+	}
+	if
+	:: ok ->
+#ifndef MUTATE_STEPPED_NO_BARRIER
+		atomic { fence(0) -> sequence = 0 }		/* membarrier(), for sequences */
+		fence(cpu);
+#endif
+#ifndef MUTATE_STEPPED_NO_CHECK
+		ok = (mem[WORD] == mark(id));
+#endif
+	:: else
+	fi
+}
+
+/* futex_wake(): has a full fence before it looks for sleepers, as FUTEX_WAIT before it looks at the word */
+inline wake_one()
+{
+	atomic {
+		fence(cpu) ->
+		if
+		:: sleeps[0] -> sleeps[0] = false
+		:: sleeps[1] -> sleeps[1] = false
+		:: sleeps[2] -> sleeps[2] = false
+		:: else
+		fi
+	}
+}
+
+proctype worker(byte id; byte cpu)
+{
+	byte old, rounds;
+	bool ok, seen;
 
 	do
+	:: rounds == ROUNDS -> break
 	:: rounds < ROUNDS ->
 		rounds++;
-		mark = 0;
-		do
-		:: atomic { word == 0 -> word = me | mark; break }
-		:: atomic {
-			word != 0 ->
-			old = word
-		   }
-			/* The bit goes in before FUTEX_WAIT looks at the word. */
+		take();
+		if
+		:: ok
+		:: !ok ->			/* word_wait() */
 			if
-			:: old & BIT
-			:: !(old & BIT) ->
-				atomic {
-					if
-					:: word == old -> word = old | BIT; old = word
-					:: else -> old = 0
-					fi
-				}
+			:: stale(id, cpu) -> break
+			:: else
 			fi;
-			if
-			:: old != 0 ->
+#ifndef MUTATE_NO_COUNT
+			atomic { fence(cpu) -> switched(id); mem[WAITERS]++ }
+#endif
+#ifndef MUTATE_DROP_MEMBARRIER
+			fence(0);
+			fence(1);
+			fence(2);
+#endif
+			do
+			:: true ->
+				if
+				:: cpu == 0 -> take()
+#ifdef LOCKED
+				:: else -> take()
+#else
+				:: else -> take_stepped()
+#endif
+				fi;
+				if
+				:: ok || stale(id, cpu) -> break
+				:: else
+				fi;
+				old = load(cpu, WORD);
+				if
+				:: old ->
 #ifdef MUTATE_WAIT_BLINDLY
-				waits[_pid] = true;
+					sleeps[id] = true;
 #else
-				atomic {
-					if
-					:: word == old -> waits[_pid] = true
-					:: else
-					fi
-				}
+					atomic {
+						fence(cpu) ->
+						if
+						:: mem[WORD] == old -> sleeps[id] = true
+						:: else
+						fi
+					}
 #endif
-#ifndef MUTATE_REACQUIRE_PLAIN
-				mark = BIT
+					atomic { !sleeps[id] -> switched(id) }
+				:: else
+				fi;
+				old = 0;
+#ifdef F_MOVED
+				if
+				:: id == 1 -> break
+				:: true
+				fi
 #endif
-			:: else
-			fi;
-			old = 0
-		od;
-
-		inside++;
-		assert(inside == 1);
-		inside--;
-
-#ifdef MUTATE_LOAD_STORE	/* a load and a store in place of the exchange */
-		old = word;
-		word = 0;
-#else
-		atomic {
-			old = word;
-			word = 0
-		}
+			od;
+#ifndef MUTATE_NO_COUNT
+			atomic { fence(cpu) -> mem[WAITERS]-- }
 #endif
-		atomic {
 			if
-#ifndef MUTATE_NO_WAKE
-			:: (old & BIT) && waits[0] -> waits[0] = false
-			:: (old & BIT) && waits[1] -> waits[1] = false
-			:: (old & BIT) && waits[2] -> waits[2] = false
+			:: !ok ->		/* it is of another core */
+#ifndef MUTATE_KEEP_WAKE
+				if
+				:: load(cpu, WAITERS) -> wake_one()
+				:: else
+				fi;
 #endif
+				break
 			:: else
-			fi;
-			old = 0
-		}
-	:: else -> break
+			fi
+		fi;
+
+		atomic { switched(id); inside++; assert(inside == 1); assert(!(id == 0 && granted)) }
+		atomic { switched(id); inside--; ok = false }
+
+		/* leave() */
+#ifdef MUTATE_LOOK_FIRST
+		seen = (load(cpu, WAITERS) != 0);
+#endif
+		release(cpu, WORD, 0);
+#ifndef MUTATE_LOOK_FIRST
+		seen = (load(cpu, WAITERS) != 0);
+#endif
+#ifndef MUTATE_NO_WAKE
+		if
+		:: seen -> wake_one()
+		:: else
+		fi;
+#endif
+		seen = false
 	od;
-	left--
+	going--
 }
 
-/* The module makes READY whom it finds outside, running or just woken from the futex, and grants it later. */
-active proctype module()
+#ifdef F_MONITOR
+/* look_at() in monitor.c */
+proctype monitor()
 {
-end:	do
-	:: atomic { !parked[0] && !waits[0] && !is_inside(0) -> parked[0] = true }
-	:: atomic { !parked[1] && !waits[1] && !is_inside(1) -> parked[1] = true }
-	:: atomic { !parked[2] && !waits[2] && !is_inside(2) -> parked[2] = true }
-	:: parked[0] -> parked[0] = false
-	:: parked[1] -> parked[1] = false
-	:: parked[2] -> parked[2] = false
-	od
+	bool in;
+
+#ifdef MUTATE_MONITOR_LOOKS_FIRST
+	in = (load(2, WORD) == mark(0));
+#endif
+	release(2, BLOCKED, 1);
+#ifdef LOCKED
+#ifndef MUTATE_MONITOR_NO_FENCE
+	fence(2);
+#endif
+#else
+	fence(2);
+#ifndef MUTATE_MONITOR_NO_FENCE
+	atomic { fence(0) -> sequence = 0 }
+#endif
+#endif
+#ifndef MUTATE_MONITOR_LOOKS_FIRST
+	in = (load(2, WORD) == mark(0));
+#endif
+	if
+	:: in -> release(2, BLOCKED, 0)
+	:: else -> granted = true; assert(!inside || mem[WORD] != mark(0))
+	fi;
+	going--
 }
+#endif
 
-#define all_wait (left > 0 && left == (waits[0] + waits[1] + waits[2]))
-#define ready_holder (((word & (BIT - 1)) == 1 && parked[0]) || ((word & (BIT - 1)) == 2 && parked[1]) || \
-		      ((word & (BIT - 1)) == 3 && parked[2]))
-
-never {
-	do
-	:: all_wait -> assert(!all_wait)		/* everybody waits for a word that nobody will give up */
-	:: ready_holder -> assert(!ready_holder)	/* nobody could go inside until it is granted */
-	:: else
-	od
+init {
+	atomic {
+		going = 3;
+		run drain(0);
+		run drain(1);
+		run worker(0, 0);
+		run worker(1, 0);
+#ifdef F_MONITOR
+		run drain(2);
+		run monitor()
+#else
+		run worker(2, 1)
+#endif
+	}
+	/* Nobody waits for a word that nobody will give up. */
+	timeout;
+	assert(going == 0)
 }
