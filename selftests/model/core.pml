@@ -57,7 +57,15 @@ byte word;			/* id + 1 of the worker inside */
 /* struct gk_worker */
 mtype:state st[N] = NONE;
 mtype:park req[N] = NO_PARK;
-bool queued[N], parked[N], repark[N], repark_timer[N], unheld[N], dismissed[N];
+bool queued[N], parked[N], repark_timer[N], unheld[N], dismissed[N];
+byte repark[N];
+mtype:hands hands[N] = EMPTY;
+#ifdef F_PULL
+bool is_moving[N], pulling;		/* GK_IOC_PULL has it; and is not done */
+#define moving(w)	is_moving[w]
+#else
+#define moving(w)	false
+#endif
 bool used[N];			/* its stint is over */
 bool protect[N];
 bool displaced[N];		/* its turn is over: READY as soon as the CPU switches to another */
@@ -94,10 +102,11 @@ byte budget = BUDGET;
 byte pick = NOBODY;		/* scratch of a locked section */
 
 /* struct gk_wake: whom each context has granted and is about to wake */
-byte waking[N + 3] = NOBODY;
+byte waking[N + 4] = NOBODY;
 #define FROM_IRQ	N
 #define FROM_SWITCH	(N + 1)
 #define FROM_REMOTE	(N + 2)
+#define FROM_PULL	(N + 3)
 
 #define on_cpu		(cur == id && !switching)
 
@@ -110,7 +119,8 @@ byte waking[N + 3] = NOBODY;
 
 #define inside(w)	(word == (w) + 1)
 #define core_work	(len(ready) > 0 || q > 0 || next)
-#define must_stop(w)	(stopping && !dismissed[w])
+#define taskless(w)	(hands[w] != TASK)
+#define must_stop(w)	(stopping && !dismissed[w] && !taskless(w))
 
 #ifdef MUTATE_WAS_EXITING	/* a thread past exit_mm() is BLOCKED, but its sched_in does not count it */
 #define will_count(w)	(st[w] == BLOCKED)
@@ -137,7 +147,10 @@ inline leave_state(w)
 {
 	if
 	:: st[w] == RUNNING -> running--; used[w] = false; protect[w] = false; displaced[w] = false
-	:: st[w] == READY -> assert(ready ?? [eval(w)]); ready ?? eval(w); ahead[w] = 0
+#ifdef F_PULL
+	:: st[w] == READY && moving(w) -> is_moving[w] = false; ahead[w] = 0
+#endif
+	:: st[w] == READY && !moving(w) -> assert(ready ?? [eval(w)]); ready ?? eval(w); ahead[w] = 0
 	:: st[w] == STANDBY -> nstandby--
 	:: else
 	fi
@@ -194,27 +207,28 @@ inline any_standby()
 
 /* What is in q_next, and a timer or the network, goes before a READY worker once; then it is the worker's turn. */
 #ifdef MUTATE_WAS_NEXT_FIRST
-#define overtaken	next
+#define overtaken	(next || gq)
 #else
-#define overtaken	(next && !passed)
+#define overtaken	((next || gq) && !passed)
 #endif
 
 inline next_worker(cause)
 {
 	if
-	:: len(ready) > 0 ->
+	:: len(ready) > 0 && nstandby == 0 -> ready ? <pick>
+	:: len(ready) > 0 && nstandby > 0 ->
 		ready ? <pick>;
 #ifdef FAIR
 		if
-		:: nstandby > 0 && cause == AFTER_PARK && queued_before(pick) -> any_standby()
-		:: nstandby > 0 && cause == AFTER_PARK && !queued_before(pick) && overtaken ->
+		:: cause == AFTER_PARK && queued_before(pick) -> any_standby()
+		:: cause == AFTER_PARK && !queued_before(pick) && overtaken ->
 			passed = true;
 			any_standby()
 		:: else -> passed = false
 		fi
 #else
 		if
-		:: nstandby > 0 && cause == AFTER_PARK && (q > 0 || next) -> any_standby()
+		:: cause == AFTER_PARK && (q > 0 || next || gq) -> any_standby()
 		:: true
 		fi
 #endif
@@ -446,7 +460,7 @@ inline tick()
 {
 	armed = false;
 	if
-	:: running > 0 && cur != NOBODY && st[cur] == RUNNING && (running > 1 || core_work) ->
+	:: running > 0 && cur != NOBODY && st[cur] == RUNNING && !stopping && (running > 1 || core_work) ->
 		if
 #ifdef FAIR
 		:: !used[cur] -> used[cur] = true
@@ -484,7 +498,7 @@ inline tick()
 #ifdef MUTATE_TAKE_PARKED
 #define displaced_here(w)	(st[w] == READY)
 #else
-#define displaced_here(w)	(st[w] == READY && !parked[w])
+#define displaced_here(w)	(st[w] == READY && !parked[w] && !moving(w))
 #endif
 
 /* running has fallen to 0, and the CPU is about to run `to`. */
@@ -545,7 +559,7 @@ inline woken(w)
 	unstall(w);
 	if
 	:: must_stop(w) -> make_off(w, STOPPED); park = true
-	:: !must_stop(w) && over_bound(w) -> make_ready(w); rearm(); park = true
+	:: !must_stop(w) && over_bound(w) && !stopping -> make_ready(w); rearm(); park = true
 	:: else -> make_running(w); rearm()
 	fi
 }
@@ -554,10 +568,10 @@ inline running_in(w)
 {
 	if
 	:: must_stop(w) -> make_off(w, STOPPED); park = true
-	:: !must_stop(w) && inside(w)
-	:: !must_stop(w) && !inside(w) ->
+	:: !must_stop(w) && (inside(w) || stopping)
+	:: !must_stop(w) && !inside(w) && !stopping ->
 		if
-		:: repark[w] -> repark[w] = false; park = (running > 1)
+		:: repark[w] -> repark_timer[w] = true
 		:: !repark[w] && running == 1 && q > 0 -> park = true	/* urgent, and its grain is over */
 		:: !repark[w]
 		fi;
@@ -577,7 +591,11 @@ inline sched_in(w)
 	if
 	:: nomm[w]
 	:: !nomm[w] && st[w] == BLOCKED -> woken(w)
-	:: !nomm[w] && (st[w] == READY || st[w] == STOPPED) -> park = !parked[w]
+	:: !nomm[w] && (st[w] == READY || st[w] == STOPPED) ->
+		if
+		:: st[w] == STOPPED && !parked[w] && repark[w] -> repark_timer[w] = true
+		:: else -> park = !parked[w]
+		fi
 	:: !nomm[w] && st[w] == RUNNING -> running_in(w)
 	:: else
 	fi
@@ -715,13 +733,15 @@ proctype timer()
 
 /* ---- worker.c, and the library that calls it ---- */
 
+#define again(yes)	((yes) && sig[id] != KILL -> 2 : 0)
+
 inline park_interrupted()
 {
 	if
 	:: st[id] == RUNNING
-	:: st[id] == STOPPED -> repark[id] = true
+	:: st[id] == STOPPED -> repark[id] = again(must_stop(id))
 	:: else ->
-		repark[id] = (st[id] == READY && running > 0);
+		repark[id] = again(must_stop(id) || (st[id] == READY && running > 0));
 #ifdef MUTATE_KEEP_ON_LIST
 		running++;
 		st[id] = RUNNING
@@ -729,25 +749,42 @@ inline park_interrupted()
 		make_running(id)
 #endif
 	fi;
-	repark_timer[id] = repark[id]
+	repark_timer[id] = (repark[id] > 0)
 }
 
-/* The hard timer of a park cut short. */
+/* The hard timer of a park cut short. It hits the worker in user mode, or in the kernel; or another, and its sched_in starts it again. */
 proctype repark_after(byte w)
 {
 	do
 	:: atomic {
-		repark_timer[w] -> repark_timer[w] = false;
+		repark_timer[w] ->
+		repark_timer[w] = false;
 		if
-		:: cur == w && repark[w] && st[w] == STOPPED -> repark[w] = false; queued[w] = true
-		:: cur == w && repark[w] && st[w] == RUNNING && !inside(w) ->
-			repark[w] = false;
+		:: cur != w || switching || repark[w] == 0 || st[w] == BLOCKED || st[w] == DEAD
+		:: cur == w && !switching && repark[w] > 0 && st[w] != RUNNING && st[w] != STOPPED && st[w] != BLOCKED && st[w] != DEAD ->
+			repark[w] = 0;
+			queued[w] = true
+		:: cur == w && !switching && repark[w] > 0 && (st[w] == RUNNING || st[w] == STOPPED) -> repark_timer[w] = true
+		:: cur == w && !switching && repark[w] == 2 && (st[w] == RUNNING || st[w] == STOPPED) ->
+			repark[w]--;
+			repark_timer[w] = true
+		:: cur == w && !switching && repark[w] == 1 && (st[w] == RUNNING || st[w] == STOPPED) && !inside(w) ->
+			repark[w] = 0;
 			if
-			:: running > 1 -> make_ready(w); queued[w] = true
+			:: must_stop(w) ->
+				if
+				:: st[w] == RUNNING -> make_off(w, STOPPED)
+				:: else
+				fi;
+				queued[w] = true
+#ifdef MUTATE_WAS_REPARK
+			:: !must_stop(w) && st[w] == RUNNING && running > 1 -> make_ready(w); queued[w] = true
+#else
+			:: !must_stop(w) && st[w] == RUNNING && running > 1 && !stopping -> make_ready(w); queued[w] = true
+#endif
 			:: else
 			fi;
 			rearm()
-		:: else
 		fi
 	   }
 	od
@@ -769,7 +806,7 @@ inline start_block()
 inline asked()
 {
 #ifdef FAIR
-	hands = ASKED
+	hands[id] = ASKED
 #else
 	skip
 #endif
@@ -795,7 +832,7 @@ inline took_up()
 	took_next = false;
 #endif
 	used[id] = false;
-	hands = TASK
+	hands[id] = TASK
 }
 
 /* park_work(), up to what it was asked for */
@@ -852,7 +889,7 @@ inline park_requested()
 	fi;
 	if
 	:: how != NO_PARK ->
-		repark[id] = false;
+		repark[id] = 0;
 #ifndef MUTATE_PARK_BLINDLY
 		settle(AFTER_PARK, id, id);
 #endif
@@ -876,7 +913,6 @@ inline unregister()
 
 active [N] proctype worker()
 {
-	mtype:hands hands = EMPTY;
 	mtype:park how = NO_PARK;
 	bool in_handler, signalled;
 	bool took_next;		/* FAIR: a chain of q_next does not hold up the queue */
@@ -915,9 +951,9 @@ user:	atomic {
 #endif
 	:: !exiting[id] && !queued[id] && sig[id] == HANDLER -> sig[id] = NO_SIGNAL; in_handler = true
 	:: else ->
-		/* (6) and the promise of GK_IOC_STOP */
-		assert(st[id] == RUNNING || (st[id] == STOPPED && in_handler));
-		assert(!stopped || dismissed[id] || in_handler);
+		/* (6) and the promise of GK_IOC_STOP. Where a handler ends nobody sees: it has a tick or two, and so has what it broke into. */
+		assert(st[id] == RUNNING || (st[id] == STOPPED && (in_handler || repark[id] > 0)));
+		assert(!stopped || dismissed[id] || taskless(id) || in_handler || repark[id] > 0);
 #ifdef FAIR
 		in_user = true;
 #endif
@@ -927,19 +963,19 @@ user:	atomic {
 			if
 			:: word = 0;
 				if
-				:: q > 0 -> pop()
+				:: q > 0 && !stopping -> pop()
 				:: else
 				fi
 #ifndef FAIR
 			:: start_block(); goto block		/* a fault inside: must not be, but may */
 #endif
 			fi
-		:: !in_handler && !inside(id) && hands == TASK ->
+		:: !in_handler && !inside(id) && hands[id] == TASK ->
 			if
 #ifndef NO_CALLS
 			:: start_block(); goto block
 #endif
-			:: hands = EMPTY
+			:: hands[id] = EMPTY
 #ifdef F_YIELD
 			:: how = PARK_READY; goto asks
 #endif
@@ -963,30 +999,30 @@ user:	atomic {
 			:: req[id] = LEAVE; queued[id] = true
 #endif
 			fi
-		:: !in_handler && !inside(id) && hands != TASK ->
+		:: !in_handler && !inside(id) && hands[id] != TASK ->
 			if
 #ifdef FAIR
-			:: hands == EMPTY && (ready_is_due || running > 1 || !anything) ->
+			:: hands[id] == EMPTY && (ready_is_due || running > 1 || !anything) ->
 				how = PARK_STANDBY; goto asks
-			:: hands == ASKED && !anything -> how = PARK_STANDBY; goto asks
-			:: (hands == ASKED || (!ready_is_due && running < 2)) && anything ->
+			:: hands[id] == ASKED && !anything -> how = PARK_STANDBY; goto asks
+			:: (hands[id] == ASKED || (!ready_is_due && running < 2)) && anything ->
 #else
 			:: how = PARK_STANDBY; goto asks
-			:: anything ->
+			:: anything && !stopping ->
 #endif
 				if
 #ifdef F_INSIDE
-				:: q > 0 && word == 0 -> word = id + 1
-				:: q > 0 && word != 0 -> start_block(); goto block	/* a futex */
+				:: q > 0 && word == 0 && !stopping -> word = id + 1
+				:: q > 0 && word != 0 && !stopping -> start_block(); goto block	/* a futex */
 #else
-				:: q > 0 -> pop()
+				:: q > 0 && !stopping -> pop()		/* run() looks at `stopping` */
 #endif
 #if defined(FAIR) && defined(F_NEXT)
-				:: next && !(took_next && q > 0) -> next = false; took_up(); took_next = true
+				:: next && !stopping && !(took_next && q > 0) -> next = false; took_up(); took_next = true
 #else
-				:: next -> next = false; took_up()
+				:: next && !stopping -> next = false; took_up()
 #endif
-				:: gq -> gq = false; took_up()
+				:: gq && !stopping -> gq = false; took_up()
 				fi
 			fi
 		fi
@@ -1274,6 +1310,70 @@ proctype unholder()
 	od
 }
 
+#define to_dismiss(w)	(st[w] == READY && !moving(w) && taskless(w))
+
+/* dismiss_one(), until there is none */
+inline dismiss(from)
+{
+	do
+	:: atomic {
+		nstandby > 0 || any(to_dismiss) ->
+		if
+		:: nstandby > 0 -> any_standby()
+		:: nstandby == 0 && to_dismiss(0) -> pick = 0
+		:: nstandby == 0 && to_dismiss(1) -> pick = 1
+#if N > 2
+		:: nstandby == 0 && to_dismiss(2) -> pick = 2
+#endif
+		fi;
+		dismissed[pick] = true;
+		make_running(pick);
+		waking[from] = pick;
+		pick = NOBODY
+	   }
+	   flush(from)
+	:: nstandby == 0 && !any(to_dismiss) -> break
+	od
+}
+
+#ifdef F_PULL
+/* gk_worker_pull() of worker 0, by another core, to which it comes not; or that pulls it back. */
+proctype puller()
+{
+	do
+	:: atomic {
+		st[0] == READY && parked[0] && !moving(0) ->
+		ready ?? eval(0);
+		ahead[0] = 0;
+		is_moving[0] = true;
+		pulling = true
+	   }
+	   atomic {
+		if
+#ifdef MUTATE_PULL_BLINDLY
+		:: true -> make_ready(0)
+#else
+		:: moving(0) -> make_ready(0)
+		:: else
+#endif
+		fi
+	   }
+#if defined(F_STOP) && !defined(MUTATE_WAS_PULL_STOPPED)
+	   if
+	   :: stopping -> dismiss(FROM_PULL)
+	   :: else
+	   fi;
+#endif
+	   atomic {
+		pulling = false;
+#ifndef MUTATE_PULL_NO_KICK
+		csd = true
+#endif
+	   }
+	od
+}
+#endif
+
 /* gk_group_stop() by a thread on another CPU */
 proctype stop()
 {
@@ -1284,18 +1384,7 @@ proctype stop()
 		:: else
 		fi
 	}
-	do
-	:: atomic {
-		nstandby > 0 ->
-		any_standby();
-		dismissed[pick] = true;
-		make_running(pick);
-		waking[FROM_REMOTE] = pick;
-		pick = NOBODY
-	   }
-	   flush(FROM_REMOTE)
-	:: nstandby == 0 -> break
-	od;
+	dismiss(FROM_REMOTE);
 	stopped = true
 }
 
@@ -1376,6 +1465,9 @@ init {
 #ifdef F_STOP
 		run stop();
 #endif
+#ifdef F_PULL
+		run puller();
+#endif
 #ifdef F_CLOSE
 		run closer();
 #endif
@@ -1389,25 +1481,31 @@ init {
 
 /* (5) The count is the number of RUNNING workers, and each is on the list of its state. */
 #define is_running(w)	(st[w] == RUNNING)
-#define is_ready(w)	(st[w] == READY)
+#define is_ready(w)	(st[w] == READY && !moving(w))
 #define is_standby(w)	(st[w] == STANDBY)
-#define on_ready(w)	(st[w] != READY || ready ?? [w])
+#define on_ready(w)	(st[w] != READY || moving(w) || ready ?? [w])
 #define counted		(running == count(is_running) && len(ready) == count(is_ready) && \
 			 nstandby == count(is_standby) && all(on_ready))
 
 /* (1) Who counts as running can run, or is about to be woken; who is blocked will be woken. */
 #if N > 2
 #define wakes_up(w)	(waking[0] == w || waking[1] == w || waking[2] == w || waking[3] == w || waking[4] == w || \
-			 waking[5] == w)
+			 waking[5] == w || waking[6] == w)
 #else
-#define wakes_up(w)	(waking[0] == w || waking[1] == w || waking[2] == w || waking[3] == w || waking[4] == w)
+#define wakes_up(w)	(waking[0] == w || waking[1] == w || waking[2] == w || waking[3] == w || waking[4] == w || \
+			 waking[5] == w)
 #endif
 #define can_run(w)	(st[w] != RUNNING || onrq[w] || wakes_up(w))
 #define will_wake(w)	(st[w] != BLOCKED || onrq[w] || event[w] == AWAITED || wakes_up(w))
 
 /* (1) Work, nobody running, and nobody on the way: the invariant in kmod/gk.h, word for word. */
 #define enters		(st[N - 1] == NONE && onrq[N - 1])
-#define on_the_way	(vacant_work || csd || unholding || pushing || \
+#ifdef F_PULL
+#define kick_comes	pulling
+#else
+#define kick_comes	false
+#endif
+#define on_the_way	(kick_comes || vacant_work || csd || unholding || pushing || \
 			 (cur != NOBODY && switching && st[cur] == BLOCKED && !nomm[cur]) || \
 			 (len(ready) == 0 && nstandby == 0 && (manager || enters)))
 #define served		(running > 0 || stopping || stalled != NOBODY || !(core_work || gq) || on_the_way)
@@ -1416,7 +1514,7 @@ init {
 #define holder_goes_on(w) (!inside(w) || st[w] == RUNNING || st[w] == BLOCKED)
 
 /* Nobody waits for the work of a stopped group. */
-#define let_go		(!stopped || nstandby == 0)
+#define let_go		(!stopped || (nstandby == 0 && (kick_comes || !any(to_dismiss))))
 
 /* Whose turn is over and who goes on is RUNNING. */
 #define goes_on(w)	(!displaced[w] || st[w] == RUNNING)

@@ -583,7 +583,7 @@ end:	do
 	:: atomic {
 		st[id] == BLOCKED && at_home(id) && free(core[id]) ->	/* woken() */
 		if
-		:: BOUND && running[core[id]] >= BOUND -> make_ready(id)
+		:: BOUND && running[core[id]] >= BOUND && !inside(id) -> make_ready(id)
 		:: else -> make_running(id)
 		fi;
 		rearm(core[id])
@@ -845,9 +845,12 @@ init {
 #define is_about(w)	(about[w])
 #define woken_for(c)	(running[c] > 0 || q[1 - (c)] == 0 || searching != 0 || coming(c) || any(is_about) || nobody(c))
 
-/* (2) Whoever is inside a core is of that core and runs, and nobody else can be: it is one word. */
-#define in_its_core(w)	((word[0] != (w) + 1 || (core[w] == 0 && st[w] == RUNNING)) && \
-			 (word[1] != (w) + 1 || (core[w] == 1 && st[w] == RUNNING)))
+/*
+ * (2) Whoever is inside a core is of that core and runs, and nobody else can be: it is one word. BLOCKED, if PULL has taken its CPU
+ * away after a signal had it run: a stray goes on as such.
+ */
+#define goes_on(w)	(st[w] == RUNNING || st[w] == BLOCKED)
+#define in_its_core(w)	((word[0] != (w) + 1 || (core[w] == 0 && goes_on(w))) && (word[1] != (w) + 1 || (core[w] == 1 && goes_on(w))))
 /* A worker is where its core is, as long as nobody moves it. */
 #define placed(w)	(!(st[w] == READY && !moving[w]) || pulls[w] > 0 || at_home(w))
 /* (7) Who has left holds nothing. */
