@@ -473,6 +473,7 @@ inline tick()
 		:: !inside(cur) && running == 1 && !displaced[cur] && stalled == NOBODY -> turn_over()
 #endif
 		fi
+	:: running > 0 && (cur == NOBODY || st[cur] != RUNNING || stopping) -> others = true
 	:: else
 	fi;
 	settle(AFTER_PARK, NOBODY, FROM_IRQ);
@@ -480,7 +481,10 @@ inline tick()
 	:: hit -> queued[cur] = (queued[cur] || st[cur] == READY); hit = false
 	:: else
 	fi;
-	rearm();
+	if
+	:: others -> others = false	/* the next sched_in arms it */
+	:: else -> rearm()
+	fi;
 	flush(FROM_IRQ);
 	if
 #ifdef MUTATE_WAS_DISPLACE_NOW	/* what an earlier tick found; it has gone inside since */
@@ -596,6 +600,7 @@ inline sched_in(w)
 		:: st[w] == STOPPED && !parked[w] && repark[w] -> repark_timer[w] = true
 		:: else -> park = !parked[w]
 		fi
+	:: !nomm[w] && (st[w] == STANDBY || st[w] == HELD) -> park = !parked[w]	/* on its way to park_sleep() */
 	:: !nomm[w] && st[w] == RUNNING -> running_in(w)
 	:: else
 	fi
@@ -720,7 +725,7 @@ proctype interrupt()
 
 proctype timer()
 {
-	bool hit, beside;
+	bool hit, beside, others;
 
 	do
 #ifdef FAIR

@@ -25,6 +25,13 @@
 #ifndef BOUND
 #define BOUND 0
 #endif
+#ifdef TIMERS
+#define may_set_timer	(timers > 0)
+#define timer_is_set	timers--
+#else				/* as many as there is time for */
+#define may_set_timer	true
+#define timer_is_set	skip
+#endif
 #define NOBODY 255
 
 mtype:state = { NONE, RUNNING, BLOCKED, READY, STANDBY, DEAD };
@@ -39,6 +46,7 @@ byte running[2], nstandby[2];
 chan ready0 = [N] of { byte };
 chan ready1 = [N] of { byte };
 bool passed[2], look[2], csd[2], armed[2], idle[2];
+bool out[2];			/* the timer hit others: the next sched_in of who runs arms it */
 bool held[2];			/* the lock, where it is kept over a step */
 mtype:then then[2] = NOTHING;
 byte q[2], word[2];
@@ -69,6 +77,9 @@ byte ntasks;
 bool told;			/* the manager */
 byte starting = NOBODY;		/* the core on which it makes the last worker */
 byte signals = SIGNALS;
+#ifdef TIMERS
+byte timers = TIMERS;
+#endif
 
 byte pick = NOBODY;		/* scratch of a locked section */
 
@@ -235,12 +246,21 @@ inline settle(c, cause)
 	fi
 }
 
-/* For what has passed it is armed only if that would have somebody granted. */
+/* For what has passed it is armed only if that would have somebody granted. Not before the other core's queue was looked at. */
 inline rearm(c)
+{
+	if
+	:: !held[c] -> rearm_now(c)
+	:: else			/* looker() does */
+	fi
+}
+
+inline rearm_now(c)
 {
 #if !defined(FAIR) && !defined(F_TIMERS)
 	skip
 #else
+	out[c] = false;
 	if
 #ifdef FAIR
 	:: running[c] > 1 || (running[c] > 0 && core_work(c)) -> armed[c] = true
@@ -257,28 +277,40 @@ inline rearm(c)
 /* The rest of vacant() and of gk_core_settle(): the bit is set, and fence (A) done. */
 proctype looker(byte c)
 {
+#ifdef MUTATE_LOOK_FIRST
+	bool looked;
+
+#endif
 end:	do
 	:: atomic {
 		held[c] ->
 		if
 		:: then[c] == VACANT && group_work(c) -> look[c] = true
-		:: then[c] == VACANT && !group_work(c) -> rearm(c)
-		:: then[c] == SETTLE && group_work(c) -> choose(c, AFTER_PARK); rearm(c)
-		:: then[c] == SETTLE && !group_work(c) ->
-#ifdef MUTATE_LOOK_FIRST
-			skip
+		:: then[c] == VACANT && !group_work(c) -> rearm_now(c)
+		:: then[c] == SETTLE && group_work(c) -> choose(c, AFTER_PARK); rearm_now(c)
+#ifdef MUTATE_LOOK_FIRST		/* it has looked, and the bit is set only then */
+		:: then[c] == SETTLE && !group_work(c) -> looked = true
+		fi;
+		held[c] = looked;
+		then[c] = NOTHING
 	   }
-	   atomic {
-			if
-			:: running[c] == 0 -> idle[c] = true
-			:: else
-			fi;
-#endif
-			rearm(c)
+	   if
+	   :: looked ->
+		atomic {
+			looked = false;
+			idle[c] = true;
+			rearm_now(c);
+			held[c] = false
+		}
+	   :: else
+	   fi
+#else
+		:: then[c] == SETTLE && !group_work(c) -> rearm_now(c)
 		fi;
 		held[c] = false;
 		then[c] = NOTHING
 	   }
+#endif
 	od
 }
 
@@ -324,13 +356,17 @@ end:	do
 #if N > 3
 			:: may_preempt(3, c) -> make_ready(3)
 #endif
-			:: true		/* another process has the CPU, it is inside, or its slice is not over */
+			:: true		/* it is inside, or its slice is not over */
 			fi
 		:: else
 		fi;
 		settle(c, AFTER_PARK);
 		rearm(c)
 	   }
+#ifdef F_TIMERS
+	:: atomic { free(c) && armed[c] && running[c] > 0 -> armed[c] = false; out[c] = true }
+	:: atomic { free(c) && out[c] && running[c] > 0 -> rearm(c) }
+#endif
 	od
 }
 
@@ -476,9 +512,14 @@ end:	do
 		if
 		:: skip					/* it computes, perhaps for ever */
 		:: ntasks--; pc[id] = OUTSIDE
-		:: ntasks < TASKS -> pc[id] = LEAVES
+		:: ntasks < TASKS ->
+#ifdef MUTATE_LOOK_THEN_PUSH
+			found = idle[1 - core[id]] && !others_look;
+#endif
+			pc[id] = LEAVES
 #ifdef F_TIMERS
-		:: deadline[core[id]] == NEVER ->	/* gk_sleep(), timer_add() */
+		:: deadline[core[id]] == NEVER && may_set_timer ->	/* gk_sleep(), timer_add() */
+			timer_is_set;
 			deadline[core[id]] = SET;
 #ifndef MUTATE_NO_ARM
 			armed[core[id]] = true;
@@ -498,9 +539,6 @@ end:	do
 		view[id] = core[id];
 #endif
 		ntasks++;
-#ifdef MUTATE_LOOK_THEN_PUSH
-		found = idle[1 - core[id]] && !others_look;
-#endif
 		push(id);
 		after = TASK;
 		pc[id] = PUSHED
@@ -671,12 +709,10 @@ end:	do
 		if
 		:: target == NOBODY -> from = 0; pc[id] = PARK
 		:: else ->
-#ifdef MUTATE_PULL_LISTED
-			skip;
-#else
+#ifndef MUTATE_PULL_LISTED
 			leave_state(target);
-			moving[target] = true;
 #endif
+			moving[target] = true;
 			puller[target] = id + 1;
 			pulls[target]++;
 			pc[id] = PULL_MOVE
@@ -838,8 +874,8 @@ init {
 #define nobody(c)	(!has_worker(c) && (told || starting != NOBODY || !spare))
 #define a_while(c)	(armed[c] && q[c] == 0 && nready(c) == 0)
 #define served(c)	(running[c] > 0 || !core_work(c) || coming(c) || nobody(c) || a_while(c))
-/* A deadline that is to come has its timer, or somebody runs who will arm it at the latest as he parks. */
-#define timed(c)	(deadline[c] != SET || armed[c] || running[c] > 0 || held[c])
+/* A deadline that is to come has its timer, or who runs arms it as he gets the CPU back. */
+#define timed(c)	(deadline[c] != SET || armed[c] || (out[c] && running[c] > 0) || held[c] || look[c])
 
 /* (1) Across: a core that could run somebody is idle, a task is queued elsewhere, and nobody looks. */
 #define is_about(w)	(about[w])
