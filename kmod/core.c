@@ -276,7 +276,8 @@ void gk_core_settle(struct gk_core *core, enum gk_cause cause, struct gk_worker 
 	}
 	if (cause != GK_AFTER_WAKE && !gk_core_work(core)) {
 		set_idle(core, GK_WHY_NOTHING);
-		if (!gk_group_work(core))
+		/* Others may have put a task into the queue of all before they could see the bit. */
+		if (!READ_ONCE(g->page->gq_len) && !gk_group_work(core))
 			return;
 	}
 	w = next_worker(core, cause, NULL);
