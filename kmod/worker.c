@@ -114,7 +114,8 @@ static enum hrtimer_restart repark(struct hrtimer *timer)
 			if (w->state == GK_W_RUNNING)
 				gk_make_off(core, w, GK_W_STOPPED);
 			park = true;
-		} else if (core->running > 1) {
+		} else if (core->running > 1 && !READ_ONCE(core->group->stopping)) {
+			/* In a stopped group nobody would grant it. */
 			trace_gk_preempt(w, GK_WHY_AGAIN);
 			gk_make_ready(core, w, false);
 			park = true;
