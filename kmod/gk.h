@@ -35,6 +35,8 @@
  *   leaving      GK_IOC_EXIT, exec or the end of the group; never cleared.
  *   dismissed    the stopped group lets it go, as it has no task; never cleared.
  *   moving       GK_IOC_PULL has it: READY, on no list.
+ *   pulled       a GK_IOC_PULL that took it is not done: no other begins, or the two would leave it on the core of one
+ *                and the CPU of the other.
  */
 #ifndef GK_KMOD_H
 #define GK_KMOD_H
@@ -127,6 +129,7 @@ struct gk_worker {
 	bool displaced;			/* C */
 	bool dismissed;			/* A */
 	bool moving;			/* C */
+	bool pulled;			/* C */
 	bool unheld;			/* C: GK_IOC_UNHOLD came before the park */
 	bool urgent;			/* C: while READY: it was woken */
 	u8 state;			/* C for changes; read by its own thread */
@@ -383,6 +386,7 @@ void gk_group_close(struct gk_group *g, void *files);
 void gk_group_put(struct gk_group *g);
 void gk_group_free(struct gk_group *g);
 void gk_group_stop(struct gk_group *g);
+void gk_core_dismiss(struct gk_core *core);
 void gk_group_wake_parked(struct gk_group *g);
 bool gk_group_mine(const struct gk_group *g);
 int gk_net_set(struct gk_group *g, int fd);

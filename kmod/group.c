@@ -429,6 +429,17 @@ static struct task_struct *dismiss_one(struct gk_core *core)
 	return task;
 }
 
+/* The group is stopping: who has no task on @core, and waits, goes. */
+void gk_core_dismiss(struct gk_core *core)
+{
+	struct task_struct *task;
+
+	while ((task = dismiss_one(core))) {
+		wake_up_process(task);
+		put_task_struct(task);
+	}
+}
+
 /*
  * No worker but the caller executes another user instruction. Those on a CPU are interrupted and park as they return;
  * the others see `stopping` in sched_in or in the park loop. READY and HELD ones stay as they are: nobody is granted
@@ -437,7 +448,6 @@ static struct task_struct *dismiss_one(struct gk_core *core)
 void gk_group_stop(struct gk_group *g)
 {
 	struct gk_worker *self = gk_worker_of(current);
-	struct task_struct *task;
 	struct gk_core *core;
 	unsigned long flags;
 	unsigned int i;
@@ -470,12 +480,8 @@ void gk_group_stop(struct gk_group *g)
 		gk_worker_unlock(core, flags);
 	}
 	mutex_unlock(&g->lock);
-	for (i = 0; i < g->ncores; i++) {
-		while ((task = dismiss_one(&g->cores[i]))) {
-			wake_up_process(task);
-			put_task_struct(task);
-		}
-	}
+	for (i = 0; i < g->ncores; i++)
+		gk_core_dismiss(&g->cores[i]);
 }
 
 /* Any context. */

@@ -382,6 +382,23 @@ int gk_worker_unhold(struct gk_group *g, unsigned long id)
 	return 0;
 }
 
+/* Its CPU is not moved any more: it may be pulled again. */
+static void pull_done(struct gk_group *g, unsigned int id, struct task_struct *task)
+{
+	struct gk_worker *w;
+	struct gk_core *core;
+	unsigned long flags;
+
+	rcu_read_lock();
+	w = rcu_dereference(g->workers[id]);
+	if (w && w->task == task) {
+		core = gk_worker_lock(w, &flags);
+		w->pulled = false;
+		gk_worker_unlock(core, flags);
+	}
+	rcu_read_unlock();
+}
+
 /* The longest-READY worker of @from moves to the core of @to, the caller, and becomes READY there. */
 int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 {
@@ -401,8 +418,9 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	raw_spin_lock_irqsave(&from->lock, flags);
 	list_for_each_entry(w, &from->ready_list, node) {
 		/* Only one that sleeps: a displaced one may be about to be switched in. */
-		if (!READ_ONCE(w->parked))
+		if (!READ_ONCE(w->parked) || w->pulled)
 			continue;
+		w->pulled = true;
 		id = w->id;
 		task = get_task_struct(w->task);
 		gk_make_moving(from, w);
@@ -448,8 +466,14 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 			set_cpus_allowed_ptr(task, cpumask_of(from->cpu));
 		moved = false;
 	}
+	pull_done(g, id, task);
 	put_task_struct(task);
-	gk_core_kick(moved ? core : from);
+	if (moved)
+		from = core;
+	/* gk_group_stop() did not find it on a list. */
+	if (READ_ONCE(g->stopping))
+		gk_core_dismiss(from);
+	gk_core_kick(from);
 	return moved;
 }
 
