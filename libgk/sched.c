@@ -550,17 +550,17 @@ static struct core *search(struct worker *w)
 			found = &rt->cores[i];
 	futile = load(&rt->futile);
 	store(&rt->futile, found ? 0 : (futile < FUTILE_MAX ? 2 * futile + 1 : futile));
-	/* A full fence; the backend's look at the rings, before it lets this worker sleep, comes after it. */
+	/* A full fence. The looks at the rings come after it: here, and in the backend before this worker sleeps. */
 	exchange(&rt->page->searching, 0);
 	/*
 	 * Whoever pushed meanwhile woke nobody, and we take from one place only: if more is left, the next one is woken
-	 * for it.
+	 * for it. If nothing was found, too: the backend does not look where another worker of the core runs by now.
 	 */
-	if (found)
-		for (i = 0; i < rt->ncores; i++)
-			if (load(&rt->page->gq_len) ||
-			    load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
-				w->todo |= TODO_WAKE;
+	for (i = 0; i < rt->ncores; i++)
+		if (load(&rt->page->gq_len) || load(&rt->cores[i].page->q_head) != load(&rt->cores[i].page->q_tail))
+			w->todo |= TODO_WAKE;
+	if (!found && w->todo)
+		do_todo(w);
 	return found;
 }
 
