@@ -3,12 +3,12 @@
  * core.pml - one core of gk.ko on its CPU: block, wake, park, displace, tick, signal, exit, stop.
  *
  * A worker is a thread of the one CPU modelled: it takes a step only while it is on_cpu. Between any two steps the CPU may
- * switch to any runnable worker or to NOBODY, which is another process or the idle loop, or take an interrupt. A locked section is one
- * step: it has interrupts off, and the lock keeps other CPUs out. Other CPUs appear as remote(), unhold(), stop() and as the gap
+ * switch to any runnable worker or to NOBODY, which is another process or the idle loop, or take an interrupt. A locked section is
+ * one step: it has interrupts off, and the lock keeps other CPUs out. Other CPUs appear as remote(), unhold(), stop() and as the gap
  * between a grant and the wake-up that follows it.
  *
  * Left out, because the protocol may not depend on it: lengths of time (a stint is over or not, whichever hurts), which STANDBY is
- * taken (any), stray workers, PULL, the freezer and SIGSTOP. The one race between two cores is in fence.pml.
+ * taken (any), stray workers, the freezer and SIGSTOP. Two cores are in pair.pml, what is ordered by fences in fence.pml and order.pml.
  *
  * F_ switches add parts, so that each run is one small state space. Without FAIR whatever depends on time or order goes either
  * way: the timer may fire at any step, a worker may be protected or not, the library takes a task or parks. FAIR is for the
@@ -757,7 +757,9 @@ inline park_interrupted()
 	repark_timer[id] = (repark[id] > 0)
 }
 
-/* The hard timer of a park cut short. It hits the worker in user mode, or in the kernel; or another, and its sched_in starts it again. */
+/*
+ * The hard timer of a park cut short. It hits the worker in user mode, or in the kernel; or another, and its sched_in starts it again.
+ */
 proctype repark_after(byte w)
 {
 	do
@@ -956,7 +958,10 @@ user:	atomic {
 #endif
 	:: !exiting[id] && !queued[id] && sig[id] == HANDLER -> sig[id] = NO_SIGNAL; in_handler = true
 	:: else ->
-		/* (6) and the promise of GK_IOC_STOP. Where a handler ends nobody sees: it has a tick or two, and so has what it broke into. */
+		/*
+		 * (6) and the promise of GK_IOC_STOP. Where a handler ends nobody sees: it has a tick or two, and so has what it
+		 * broke into.
+		 */
 		assert(st[id] == RUNNING || (st[id] == STOPPED && (in_handler || repark[id] > 0)));
 		assert(!stopped || dismissed[id] || taskless(id) || in_handler || repark[id] > 0);
 #ifdef FAIR

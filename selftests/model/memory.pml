@@ -7,8 +7,8 @@
  * order: where the code asks for that (acquire, set_current_state() and then a look) the mutation is to swap two of them.
  *
  * A locked instruction, or one that is atomic with both orders (exchange(), cas(), xchg()), is fence() and then one step on mem[].
- * set_bit() is a plain store: it has no order either. lock() has acquire order and unlock() release, no more: what was stored before a lock is
- * taken may be seen after it was.
+ * set_bit() is a plain store: it has no order either. lock() has acquire order and unlock() release, no more: what was stored before
+ * a lock is taken may be seen after it was.
  *
  * A membarrier() is a fence on each CPU of the process some time between its start and its end.
  */
