@@ -600,7 +600,9 @@ inline sched_in(w)
 		:: st[w] == STOPPED && !parked[w] && repark[w] -> repark_timer[w] = true
 		:: else -> park = !parked[w]
 		fi
+#ifndef FAIR
 	:: !nomm[w] && (st[w] == STANDBY || st[w] == HELD) -> park = !parked[w]	/* on its way to park_sleep() */
+#endif
 	:: !nomm[w] && st[w] == RUNNING -> running_in(w)
 	:: else
 	fi
