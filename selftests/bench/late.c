@@ -115,6 +115,7 @@ static int start(void *arg)
 		strand_go(hog, &work[i]);
 	for (;;)
 		nap(3600 * NSEC);
+	return 0;
 }
 
 int main(int argc, char **argv)
