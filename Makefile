@@ -37,7 +37,7 @@ examples: lib
 run: deps-run lib		## the example: hash a kernel tree with plain blocking calls
 	@libgk/examples/run-treehash
 
-check: deps-check lib		## every test on 6.1 and 6.12 (30 to 45 minutes)
+check: deps-check lib		## every test on 6.1 and 6.12 (45 minutes)
 	@selftests/run
 
 soak: deps-check lib		## the same with the full counts (hours)
