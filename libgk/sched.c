@@ -881,27 +881,36 @@ static __attribute__((noinline)) struct worker *yield_slow(struct worker *w)
 	return enter();
 }
 
+static always_inline int yield_to(struct worker *w, struct gk_task *t, enum after after)
+{
+	w->core->turns--;
+	leave(switch_to(w, w->task, t, after));
+	return 0;
+}
+
 int gk_yield(void)
 {
 	struct worker *w = enter();
-	struct gk_task *t = NULL;
+	struct gk_task *t;
+	int err;
 
 	if (unlikely(!w))
 		return -EPERM;
-	if (likely(runs_alone(w) && !w->core->next && !w->task->pinned))
-		t = w->core->alone ? queue_swap(w, w->task) : queue_get(w);
-	if (likely(t)) {
-		w->core->turns--;
-		if (w->core->alone)
-			w = switch_to(w, w->task, t, AFTER_NONE);
-		else
-			w = switch_to(w, w->task, t, AFTER_YIELD);
-	} else {
-		int err = *w->errno_location;
-
-		w = yield_slow(w);
-		*w->errno_location = err;
+	/* Each way is compiled by itself: nothing is looked at twice. */
+	if (likely(runs_alone(w) && !w->core->next && !w->task->pinned)) {
+		if (w->core->alone) {
+			t = queue_swap(w, w->task);
+			if (likely(t))
+				return yield_to(w, t, AFTER_NONE);
+		} else {
+			t = queue_get(w);
+			if (likely(t))
+				return yield_to(w, t, AFTER_YIELD);
+		}
 	}
+	err = *w->errno_location;
+	w = yield_slow(w);
+	*w->errno_location = err;
 	leave(w);
 	return 0;
 }

@@ -57,14 +57,15 @@ static always_inline struct gk_task *queue_get(struct worker *w)
 static always_inline struct gk_task *queue_swap(struct worker *w, struct gk_task *t)
 {
 	struct gk_core_page *cp = w->cp;
-	struct core *core = w->core;
 	uint32_t head = cp->q_head, tail = cp->q_tail;
-	struct gk_task *first;
+	struct gk_task *first, **ring = w->core->ring;
 
 	if (head == tail)
 		return NULL;
-	first = load(&core->ring[head % RING]);
-	store(&core->ring[tail % RING], t);
+	/* One address, rather than an offset that is added to each index. */
+	__asm__("" : "+r"(ring));
+	first = load(&ring[head % RING]);
+	store(&ring[tail % RING], t);
 	store(&cp->q_tail, tail + 1);
 	store_release(&cp->q_head, head + 1);
 	return first;
@@ -158,6 +159,9 @@ static always_inline void finish(struct worker *w, uintptr_t note)
 {
 	struct gk_task *t = (struct gk_task *)(note & ~(uintptr_t)AFTER_MASK);
 
+	/* gk_yield() on the only core, which is quick. */
+	if (likely(!(note & AFTER_MASK)))
+		return;
 	switch (note & AFTER_MASK) {
 	case AFTER_YIELD:
 		queue_put(w, t);
