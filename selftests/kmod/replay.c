@@ -306,11 +306,16 @@ static bool reason(struct replay *r, struct replay_core *c, const struct trace_e
 
 static bool transition(struct replay *r, struct replay_core *c, const struct trace_event *e)
 {
-	enum trace_kind kind = c->pending ? c->why.kind : TRACE_LOST;
+	enum trace_kind kind;
 	struct replay_worker *w = &r->worker[e->worker];
-	uint32_t why = c->pending ? c->why.why : WHY_NONE;
+	uint32_t why;
 	bool there = true;
 
+	/* Where the group stops one goes astray, and nothing comes of it: the stop itself has no reason. */
+	if (c->pending && c->why.kind == TRACE_STRAY && r->stopped && e->why == GK_W_STOPPED)
+		c->pending = false;
+	kind = c->pending ? c->why.kind : TRACE_LOST;
+	why = c->pending ? c->why.why : WHY_NONE;
 	/* The first that is heard of it may be this. */
 	if (e->state > GK_W_DEAD || e->why > GK_W_DEAD || !e->seq)
 		return wrong(r, e, "no such state");

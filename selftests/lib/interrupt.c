@@ -78,8 +78,15 @@ static atomic_int begun, done;
 
 static void makes_a_call(void *arg)
 {
+	int (*call)(void) = calls[(long)arg];
+	int ret;
+
 	begun++;
-	CHECK_EQ(-1, calls[(long)arg]());
+	/* What no handler lets go on may end for a signal that was another task's, as gk.h says. */
+	do
+		ret = call();
+	while (ret == -1 && errno == EINTR && (call == sleeps || call == polls) && !gk_cancelled());
+	CHECK_EQ(-1, ret);
 	CHECK_EQ(EINTR, errno);
 	CHECK_EQ(1, gk_cancelled());
 	CHECK_EQ(-ECANCELED, gk_sleep(1));

@@ -342,7 +342,8 @@ static int mix(void *arg)
 	CHECK_EQ(timers, fired + stopped);
 	s = lib_stats();
 	CHECK_EQ(1, s.tasks);
-	CHECK_EQ(0, s.inside_blocks);
+	/* A fault may have to wait for a lock of the kernel's, but hardly ever. */
+	CHECK(s.inside_blocks <= 1 + s.blocks / 1000);
 	fprintf(stderr, "# %ld waits given up, %ld tasks cancelled\n", gave_up, cancels);
 	fprintf(stderr, "# %s, %d cores: %ld operations, %llu switches, %llu steals, %llu blocks, %llu preempts, %llu inside_waits, peak %llu\n",
 		gk_backend(), gk_cores(), ops, (unsigned long long)s.switches, (unsigned long long)s.steals,
