@@ -63,7 +63,8 @@ static always_inline struct gk_task *queue_swap(struct worker *w, struct gk_task
 	if (head == tail)
 		return NULL;
 	/* One address, rather than an offset that is added to each index. */
-	__asm__("" : "+r"(ring));
+	__asm__(""
+		: "+r"(ring));
 	first = load(&ring[head % RING]);
 	store(&ring[tail % RING], t);
 	store(&cp->q_tail, tail + 1);
