@@ -641,7 +641,10 @@ PROGRAM(leaks, {
 	named("joins", 0, joins, t);
 	if (arg)
 		named("sleeps", 0, sleeps, NULL);
-	gk_sleep(5 * MS);
+	/* Who is on the way to its wait may run. */
+	CHECK(WAIT_FOR((dump(), says("lost", "chan receive on") && says("global", "chan receive on") &&
+				says("selects", " select") && says("selects-global", " select") &&
+				says("joins", "join of task ") && strstr(text, "for ever"))));
 	wipe_stack();
 	return 0;
 })
