@@ -702,3 +702,69 @@ init {
 	atomic { going = 2; run drain(0); run drain(1); run puller(); run other() }
 }
 #endif
+
+#ifdef P_TWICE
+/*
+ * gk_worker_pull() by two workers of core 1, of one of core 0, which a signal has run and park again meanwhile. Each locked section is
+ * a step; what is between them is not. core and cpu are the worker's, `by` says whose PULL it is in (`pulled`).
+ */
+byte core, cpu, by;
+bool ready = true, moving;
+
+proctype puller(byte me)
+{
+	bool moved, lost;
+
+	/* Under the lock of the core that it leaves */
+	atomic {
+		if
+#ifdef MUTATE_WAS_PULL_TWICE
+		:: core == 0 && ready && !moving -> moving = true
+#else
+		:: core == 0 && ready && !moving && by == 0 -> moving = true; by = me
+#endif
+		:: else -> goto out
+		fi
+	}
+	/* set_cpus_allowed_ptr() */
+	if
+	:: cpu = 1; moved = true
+	:: true
+	fi;
+	atomic {
+		lost = (core != 0 || !moving);
+		if
+		:: !lost && moved -> core = 1
+		:: !lost && !moved -> moving = false
+		:: else
+		fi
+	}
+	atomic {
+		if
+		:: !lost && moved && moving -> moving = false
+		:: else
+		fi
+	}
+	if
+	:: lost && moved -> cpu = 0
+	:: else
+	fi;
+	/* pull_done() */
+	atomic { by = (by == me -> 0 : by) };
+out:	going--
+}
+
+/* park_interrupted(), and its next park */
+proctype worker()
+{
+	atomic { ready -> ready = false; moving = false }
+	ready = true;
+	going--
+}
+
+init {
+	atomic { going = 3; run puller(1); run puller(2); run worker() }
+	timeout;
+	assert(going == 0 && ready && !moving && core == cpu)
+}
+#endif

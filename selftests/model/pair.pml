@@ -692,8 +692,6 @@ end:	do
 		target = NOBODY;
 #ifdef MUTATE_PULL_AWAKE
 #define can_pull(t)	(core[t] == from && st[t] == READY && !moving[t] && puller[t] == 0)
-#elif defined(MUTATE_WAS_PULL_TWICE)
-#define can_pull(t)	(core[t] == from && st[t] == READY && !moving[t] && parked[t])
 #else
 #define can_pull(t)	(core[t] == from && st[t] == READY && !moving[t] && parked[t] && puller[t] == 0)
 #endif
@@ -730,8 +728,6 @@ end:	do
 		pc[id] == PULL_CORE && free(from) ->
 #ifdef MUTATE_PULL_BLINDLY
 		lost = false;
-#elif defined(MUTATE_WAS_PULL_TWICE)
-		lost = (core[target] != from || !moving[target]);
 #else
 		lost = (core[target] != from || !moving[target] || puller[target] != id + 1);
 #endif
@@ -866,7 +862,8 @@ init {
 #define runs(w, c)	(st[w] == RUNNING && core[w] == c)
 #define waits(w, c)	(st[w] == READY && core[w] == c && !moving[w])
 #define counted(c)	(running[c] == count(runs, c) && nready(c) == count(waits, c) && nstandby[c] == count(stands_by, c))
-#define listed(w)	((ready0 ?? [w]) == waits(w, 0) && (ready1 ?? [w]) == waits(w, 1))
+/* ?? says where it is, not whether. */
+#define listed(w)	(!(ready0 ?? [w]) == !waits(w, 0) && !(ready1 ?? [w]) == !waits(w, 1))
 
 /* (1) Within a core, as in core.pml. At the cap there is nobody to grant, and the library says so. */
 #define is_kicking(w)	(pc[w] == PULL_KICK)
