@@ -9,7 +9,7 @@
  * pushed, and then the pusher looks at the idle bits. That each sees the other's stores in this order is fence.pml's business.
  *
  * A worker's user steps need it RUNNING and on its core's CPU (`user`); the rest is the kernel's. Time passes at any time: a
- * deadline is SET, and then it is due. Without FAIR the tick comes at any time, too.
+ * deadline is SET, and then it is due; the tick comes at any time, too.
  *
  * MUTATE_ switches are mistakes, MUTATE_WAS_ those that were in the code once, as in core.pml.
  */
@@ -70,7 +70,6 @@ bool parked[N];			/* asleep in its park; without PULL nobody asks */
 byte puller[N];			/* id + 1 of who pulls it */
 byte pulls[N];			/* ... and of how many do */
 bool about[N];			/* it is about to look whether another core is to be woken */
-bool turn[N];			/* it has just been granted: it may take a task before READY workers */
 
 /* The rest of the process */
 byte ntasks;
@@ -138,15 +137,6 @@ inline make_running(w)
 	running[core[w]]++;
 	idle[core[w]] = false;
 	st[w] = RUNNING
-}
-
-inline give_turn(w)
-{
-#ifdef FAIR
-	turn[w] = true
-#else
-	skip
-#endif
 }
 
 inline make_ready(w)
@@ -222,7 +212,6 @@ inline choose(c, cause)
 	:: pick == NOBODY -> idle[c] = true; tell_manager()
 	:: else ->
 		make_running(pick);
-		give_turn(pick);
 		if
 		:: nstandby[c] == 0 -> tell_manager()
 		:: else
@@ -257,14 +246,11 @@ inline rearm(c)
 
 inline rearm_now(c)
 {
-#if !defined(FAIR) && !defined(F_TIMERS)
+#ifndef F_TIMERS
 	skip
 #else
 	out[c] = false;
 	if
-#ifdef FAIR
-	:: running[c] > 1 || (running[c] > 0 && core_work(c)) -> armed[c] = true
-#endif
 	:: deadline[c] == SET -> armed[c] = true
 #ifndef MUTATE_NO_RETRY
 	:: due(c) && running[c] == 0 && has_worker(c) -> armed[c] = true
@@ -340,11 +326,7 @@ proctype timer(byte c)
 {
 end:	do
 	:: atomic {
-#ifdef FAIR
-		free(c) && armed[c] ->
-#else
 		free(c) && (armed[c] || running[c] > 0) ->
-#endif
 		armed[c] = false;
 		if
 		:: running[c] == 0
@@ -399,11 +381,7 @@ inline displace(c, self)
 
 #define alone(c)	(running[c] == 1)
 
-#ifdef FAIR			/* the library keeps to gk.h, a READY worker has its turn */
-#define may_take(w)	(running[core[w]] == 1 && (nready(core[w]) == 0 || turn[w]))
-#else
 #define may_take(w)	(running[core[w]] == 1)
-#endif
 
 /* A task was pushed: it is seen before `idle` is looked at. */
 inline push(w)
@@ -448,10 +426,9 @@ end:	do
 		if
 		:: due(core[id]) -> deadline[core[id]] = NEVER; push(id); after = INSIDE; pc[id] = PUSHED
 		:: may_take(id) && q[core[id]] > 0 ->
-			q[core[id]]--; word[core[id]] = 0; turn[id] = false; pc[id] = TASK
+			q[core[id]]--; word[core[id]] = 0; pc[id] = TASK
 		:: !(may_take(id) && q[core[id]] > 0) && !due(core[id]) ->
 			word[core[id]] = 0;
-			turn[id] = false;
 			if
 			:: running[core[id]] == 1 && nready(core[id]) == 0 && searching == 0 -> searching = id + 1; pc[id] = SEARCH
 			:: else -> pc[id] = IDLES
@@ -492,7 +469,6 @@ end:	do
 		:: q[core[id]] == 0 && q[1 - core[id]] > 0 -> q[1 - core[id]]--; q[core[id]]++
 		:: else
 		fi;
-		give_turn(id);
 		pc[id] = INSIDE
 	   }
 #ifdef F_PULL
@@ -580,10 +556,10 @@ end:	do
 		repark[id] = false;
 		displace(core[id], id);
 		if
-		:: alone(core[id]) && nready(core[id]) == 0 && core_work(core[id]) -> pc[id] = OUTSIDE; give_turn(id)
+		:: alone(core[id]) && nready(core[id]) == 0 && core_work(core[id]) -> pc[id] = OUTSIDE
 #ifndef MUTATE_PARK_BLINDLY
 		:: alone(core[id]) && nready(core[id]) == 0 && !core_work(core[id]) && group_work(core[id]) ->
-			pc[id] = OUTSIDE; give_turn(id)
+			pc[id] = OUTSIDE
 		:: !(alone(core[id]) && nready(core[id]) == 0 && (core_work(core[id]) || group_work(core[id]))) ->
 #else
 		:: !(alone(core[id]) && nready(core[id]) == 0 && core_work(core[id])) ->
@@ -828,10 +804,6 @@ init {
 		i = 0;
 		q[0] = 1;
 		ntasks = 1;
-#ifdef FAIR
-		armed[0] = true;
-		armed[1] = true;
-#endif
 		run looker(0);
 		run looker(1);
 		run interrupt(0);
@@ -904,16 +876,4 @@ never {
 	:: else
 	od
 }
-#endif
-#ifdef P_WOKEN		/* (1) A queued task and an idle core that could run somebody are not both for ever. */
-ltl woken { [] ((q[0] > 0 && running[1] == 0 && nstandby[1] > 0) -> <> !(q[0] > 0 && running[1] == 0 && nstandby[1] > 0)) }
-#endif
-#ifdef P_RUNS		/* (3) Each READY worker runs again. */
-ltl runs_again { [] (st[0] == READY -> <> (st[0] != READY)) }
-#endif
-#ifdef P_TIMELY		/* A deadline is seen to. */
-ltl timely { [] (deadline[0] == PASSED -> <> (deadline[0] != PASSED)) }
-#endif
-#ifdef P_MOVES		/* PULL ends with the worker on a list, or running. */
-ltl moves { [] (moving[0] -> <> !moving[0]) }
 #endif
