@@ -962,9 +962,9 @@ user:	atomic {
 	:: else ->
 		/*
 		 * (6) and the promise of GK_IOC_STOP. Where a handler ends nobody sees: it has a tick or two, and so has what it
-		 * broke into.
+		 * broke into. If the task ends in that time its worker is STOPPED and has none: it goes on, to leave.
 		 */
-		assert(st[id] == RUNNING || (st[id] == STOPPED && (in_handler || repark[id] > 0)));
+		assert(st[id] == RUNNING || (st[id] == STOPPED && (in_handler || repark[id] > 0 || taskless(id))));
 		assert(!stopped || dismissed[id] || taskless(id) || in_handler || repark[id] > 0);
 #ifdef FAIR
 		in_user = true;
