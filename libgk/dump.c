@@ -381,18 +381,32 @@ static const char *reason(enum why why)
 	return why < ARRAY_SIZE(reasons) && reasons[why] ? reasons[why] : "something";
 }
 
+static void print_time(const char *before, uint64_t ns)
+{
+	unsigned long long ms = ns / 1000000;
+
+	if (ms < 1000)
+		print("%s%llu ms", before, ms);
+	else if (ms < 120000)
+		print("%s%llu.%03llu s", before, ms / 1000, ms % 1000);
+	else
+		print("%s%llu min", before, ms / 60000);
+}
+
 static void print_age(uint64_t since)
 {
-	uint64_t ms = since ? (now_ns() - since) / 1000000 : 0;
+	uint64_t now = now_ns();
 
-	if (!since || (int64_t)(now_ns() - since) < 0)
-		return;
-	if (ms < 1000)
-		print(", %llu ms", (unsigned long long)ms);
-	else if (ms < 120000)
-		print(", %llu.%03llu s", (unsigned long long)ms / 1000, (unsigned long long)ms % 1000);
-	else
-		print(", %llu min", (unsigned long long)ms / 60000);
+	if (since && since <= now)
+		print_time(", ", now - since);
+}
+
+static void print_deadline(const struct timer_node *timer)
+{
+	uint64_t when = load(&timer->when), now = now_ns();
+
+	if (load(&timer->core))
+		print_time(", deadline in ", when > now ? when - now : 0);
 }
 
 /* Who holds what the task waits for, as the word of that says it; NULL: nobody, or nobody in particular. */
@@ -453,6 +467,7 @@ static void print_wait(const struct gk_task *t)
 		break;
 	}
 	print_age(load(&t->since));
+	print_deadline(&t->timer);
 	if (load(&t->pinned))
 		print(", pinned");
 	if (load(&t->cancelled))
@@ -525,7 +540,9 @@ static struct worker *mounted_on(const struct mounted *m, const struct gk_task *
 static void print_mounted(struct dump *d, struct gk_task *t, struct worker *w)
 {
 	unsigned int core = load(&w->wp->core), state = load(&w->wp->state);
+	const void *stopped_at = load_acquire(&w->stopped_at);
 	struct stack_view copy = {};
+	ucontext_t context;
 	struct regs regs = {};
 	unsigned long sp, pc;
 	char buf[256];
@@ -541,10 +558,15 @@ static void print_mounted(struct dump *d, struct gk_task *t, struct worker *w)
 		print_stack_in_place(t, &regs);
 		return;
 	}
-	if (load_acquire(&w->stopped_at)) {
+	if (stopped_at) {
 		print(": preempted on core %u\n", core);
-		regs_interrupted(&regs, w->stopped_at);
-		print_stack_in_place(t, &regs);
+		/* It may go on meanwhile, and its handler's frame be gone. */
+		if (peek(&context, stopped_at, sizeof(context)) && load_acquire(&w->stopped_at) == stopped_at) {
+			regs_interrupted(&regs, &context);
+			print_stack_in_place(t, &regs);
+		} else {
+			print("    (it went on)\n");
+		}
 		return;
 	}
 	nr = -2;
@@ -964,7 +986,7 @@ static void count_task(struct gk_task *t, void *arg)
 	}
 	l->live++;
 	w = mounted_on(l->mounted, t);
-	if (w && !w->stopped_at)
+	if (w && !load(&w->stopped_at))
 		l->registers_known = false;
 }
 

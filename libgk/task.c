@@ -43,7 +43,7 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	t->fn = fn;
 	t->arg = arg;
 	count(&core->started);
-	t->id = core->next_id;
+	store(&t->id, core->next_id);		/* a dump looks */
 	core->next_id += core->rt->ncores;
 	t->name[0] = 0;
 }
