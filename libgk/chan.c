@@ -26,8 +26,8 @@
 
 gk_chan *gk_chan_new(size_t elem_size, size_t cap)
 {
-	bool big = elem_size > SMALL;
-	size_t slot_size = big ? sizeof(void *) : elem_size, bytes;
+	bool large = elem_size > SMALL, big = large && cap, direct = large && !cap;
+	size_t slot_size = large ? big * sizeof(void *) : elem_size, bytes;
 	gk_chan *c;
 
 	if (__builtin_mul_overflow(slot_size, cap, &bytes) || bytes > SIZE_MAX / 2 - sizeof(*c))
@@ -39,6 +39,7 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap)
 		return NULL;
 	memset(c, 0, bytes);
 	c->big = big;
+	c->direct = direct;
 	c->word = elem_size == 8;
 	c->elem_size = elem_size;
 	c->slot_size = slot_size;
@@ -162,6 +163,31 @@ static always_inline int stage(gk_chan *c, void *to, const void *elem, bool word
 	return 0;
 }
 
+/* A direct channel's: see chan.h. What is put and taken has a size of 0. */
+static __attribute__((noinline)) int pass(gk_chan *c, bool send, void *elem, enum when when, uint64_t deadline)
+{
+	size_t elem_size = c->elem_size;	/* after a wait the channel may be gone */
+	struct worker *w = self();
+	struct gk_task *t = w->task, *wake;
+	int done;
+
+	memcpy(t->buf, &elem, sizeof(elem));
+	go_inside(w);
+	lock(&c->lock);
+	done = send ? chan_put(c, NULL, 0, &wake) : chan_take(c, NULL, 0, &wake);
+	if (done == -EAGAIN && when != NOW)
+		return wait_on(w, t, c, send ? WHY_CHAN_SEND : WHY_CHAN_RECV, when, deadline);
+	unlock(&c->lock);
+	leave(w);
+	if (wake) {
+		hand_over(wake, send, elem, elem_size);
+		w = enter();
+		ready_woken(w, wake);
+		leave(w);
+	}
+	return done;
+}
+
 static always_inline int send(gk_chan *c, const void *elem, enum when when, uint64_t deadline, bool word)
 {
 	struct worker *w = self();
@@ -176,6 +202,8 @@ static always_inline int send(gk_chan *c, const void *elem, enum when when, uint
 		return -EPERM;
 	if (when == NOW && !load(&c->closed) && chan_full(c))
 		return -EAGAIN;
+	if (!word && c->direct)
+		return pass(c, true, (void *)elem, when, deadline);
 	t = w->task;
 	size = word ? 8 : c->slot_size;
 	big = !word && c->big;		/* after a wait the channel may be gone */
@@ -218,6 +246,8 @@ static always_inline int recv(gk_chan *c, void *elem, enum when when, uint64_t d
 		return -EAGAIN;
 	if (unlikely(load_acquire(&c->closed)) && chan_empty(c))
 		return 0;
+	if (!word && c->direct)
+		return pass(c, false, elem, when, deadline);
 	t = w->task;
 	big = !word && c->big;		/* after a wait the channel may be gone */
 	elem_size = word ? 8 : c->elem_size;
@@ -310,8 +340,11 @@ static void wake_all(struct worker *w, struct gk_task *first)
 	}
 }
 
-/* Takes up to @n elements that are there to @chunk. Returns how many; if none, *why is 0 or -EAGAIN. */
-static int take_many(gk_chan *c, char *chunk, int n, int *why)
+/*
+ * Takes up to @n elements that are there to @chunk, or those of a direct channel to @elems. Returns how many; if none,
+ * *why is 0 or -EAGAIN.
+ */
+static int take_many(gk_chan *c, char *chunk, char *elems, int n, int *why)
 {
 	struct gk_task *first = NULL, **last = &first, *wake;
 	struct worker *w = enter();
@@ -330,6 +363,15 @@ static int take_many(gk_chan *c, char *chunk, int n, int *why)
 	}
 	unlock(&c->lock);
 	*last = NULL;
+	if (c->direct && first) {
+		leave(w);
+		for (wake = first; wake; wake = wake->next) {
+			hand_over(wake, false, elems, c->elem_size);
+			if (elems)
+				elems += c->elem_size;
+		}
+		w = enter();
+	}
 	wake_all(w, first);
 	leave(w);
 	return i;
@@ -338,8 +380,8 @@ static int take_many(gk_chan *c, char *chunk, int n, int *why)
 static int recv_many(gk_chan *c, void *buf, int n, enum when when, uint64_t deadline)
 {
 	char chunk[1024] __attribute__((aligned(16)));	/* less than touch_stack() sees to */
+	int done = 0, part, got, i, why = -EAGAIN;
 	size_t elem_size, size;
-	int done = 0, part, i, got;
 	char *to = buf;
 
 	if (n < 1)
@@ -354,15 +396,16 @@ static int recv_many(gk_chan *c, void *buf, int n, enum when when, uint64_t dead
 		part = n - done;
 		if (part * size > sizeof(chunk))
 			part = sizeof(chunk) / size;
-		got = take_many(c, chunk, part, &i);
-		for (part = 0; part < got; part++) {
-			chan_unstage(chunk + part * size, to, elem_size, c->big);
+		got = take_many(c, chunk, to, part, &why);
+		for (i = 0; i < got; i++) {
+			if (!c->direct)
+				chan_unstage(chunk + i * size, to, elem_size, c->big);
 			if (to)
 				to += elem_size;
 		}
 		done += got;
-	} while (got && done < n);
-	if (done || !i)
+	} while (got == part && done < n);
+	if (done || !why)
 		return done;
 	/* The one that is waited for is all: after a wait the channel may be gone. */
 	switch (when) {

@@ -12,8 +12,13 @@
  *   which waiter it was (task->fired) and sets the result: 0 or -EPIPE for a sender, 1 or 0 for a receiver.
  *   len never shows less than what can be received: where an element comes for each that goes, it does not change.
  *
- * Elements pass through task->buf, or a select's own memory, as user memory may fault and is touched outside only. An
- * element of more than SMALL bytes passes as a pointer to a copy of its own, which the receiver frees.
+ * User memory may fault and is touched outside only:
+ *   An element of up to SMALL bytes passes through the memory of who waits: its task->buf, or its select's own.
+ *   A larger one on a channel without a buffer (`direct`) is copied once, from the one task's memory to the other's. In
+ *   the place of the element who waits leaves the address that it gave its call, for sending or receiving. Who comes
+ *   claims the wait under the lock, copies outside (hand_over()), and only then makes the other ready: that one is in
+ *   its call until then, and so is its memory.
+ *   A larger one on a channel with a buffer passes as a pointer to a copy of its own, which the receiver frees.
  */
 #ifndef GK_CHAN_H
 #define GK_CHAN_H
@@ -28,6 +33,7 @@ struct gk_chan {
 	bool closed;
 	bool word;			/* the elements have 8 bytes, as most have: they pass in a register */
 	bool big;			/* the slots hold pointers to elements */
+	bool direct;			/* there are no slots, and what passes is larger than a waiter's */
 	size_t len, head, cap;		/* in slots */
 	struct gk_queue senders, receivers;
 	size_t elem_size;		/* as the user has it */
@@ -153,13 +159,28 @@ static inline void chan_unstage(void *from, void *elem, size_t elem_size, bool b
 	free(own);
 }
 
+/*
+ * The element of a direct channel, between the caller's memory @elem and @t's, whose wait the caller has claimed:
+ * outside. NULL receives as well as any.
+ */
+static inline void hand_over(struct gk_task *t, bool send, void *elem, size_t elem_size)
+{
+	void *theirs;
+
+	memcpy(&theirs, t->fired->data, sizeof(theirs));
+	if (send && theirs)
+		memcpy(theirs, elem, elem_size);
+	else if (!send && elem)
+		memcpy(elem, theirs, elem_size);
+}
+
 int chan_wait_null(enum when when, uint64_t deadline);
 
 /* ---- select ------------------------------------------------------------------------------------------------------ */
 
 /* A case of a select that waits, of a channel that exists. */
 struct offer {
-	struct waiter v;		/* v.data: the element to send, or the task's buf */
+	struct waiter v;		/* v.data: the element to send, or the task's buf; if direct, the user's address */
 	gk_chan *chan;
 	size_t elem_size;
 	uint32_t index;			/* the user's */
@@ -167,6 +188,7 @@ struct offer {
 	struct waiter *first;		/* and the first of them */
 	bool send;
 	bool big;
+	bool direct;
 };
 
 /* What task->on is when it waits for WHY_SELECT. */

@@ -152,9 +152,12 @@ static void sort(struct offer **a, size_t n)
 	}
 }
 
-static size_t room(const gk_chan *c)
+/* What the bookkeeping has of a case, beside its offer: the element, or a direct channel's address of it. */
+static size_t room(const struct gk_case *k)
 {
-	return (c->slot_size + 15) & ~15ul;
+	if (k->chan->direct)
+		return 16;
+	return k->op == GK_CASE_SEND ? (k->chan->slot_size + 15) & ~15ul : 0;
 }
 
 static void *big_copy(struct offer *o)
@@ -192,10 +195,15 @@ static int fill(struct select *s, struct gk_task *t, struct gk_case *cases, size
 		o->index = i;
 		o->send = cases[i].op == GK_CASE_SEND;
 		o->big = c->big;
+		o->direct = c->direct;
 		s->order[s->n] = o;
-		if (o->send) {
+		if (o->direct) {
 			o->v.data = values;
-			values += room(c);
+			values += room(&cases[i]);
+			memcpy(o->v.data, &cases[i].elem, sizeof(void *));
+		} else if (o->send) {
+			o->v.data = values;
+			values += room(&cases[i]);
 			if (!o->big) {
 				copy(o->v.data, cases[i].elem, o->elem_size);
 			} else {
@@ -403,8 +411,8 @@ static always_inline int choose_slow(struct gk_case *cases, size_t n, size_t liv
 
 	bytes = live * (sizeof(struct offer) + sizeof(struct offer *));
 	for (i = 0; i < n; i++)
-		if (cases[i].chan && cases[i].op == GK_CASE_SEND)
-			bytes += room(cases[i].chan);
+		if (cases[i].chan)
+			bytes += room(&cases[i]);
 	bytes += 16;
 	if (bytes > sizeof(space)) {
 		memory = malloc(bytes);
@@ -422,6 +430,11 @@ static always_inline int choose_slow(struct gk_case *cases, size_t n, size_t liv
 	done = poll_all(w, &s, &result, &wake);
 	if (done || when == NOW) {
 		unlock_all(&s);
+		if (wake && done->direct) {
+			leave(w);
+			hand_over(wake, done->send, cases[done->index].elem, done->elem_size);
+			w = enter();
+		}
 		if (wake)
 			ready(w, wake, true);
 		leave(w);
@@ -435,7 +448,7 @@ static always_inline int choose_slow(struct gk_case *cases, size_t n, size_t liv
 	if (done) {
 		err = done->index;
 		cases[done->index].result = result;
-		if (!done->send && result == 1)
+		if (!done->send && !done->direct && result == 1)
 			chan_unstage(t->buf, cases[done->index].elem, done->elem_size, done->big);
 	}
 	drop_copies(&s, result ? NULL : done);

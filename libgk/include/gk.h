@@ -278,14 +278,15 @@ gk_chan *gk_chan_new(size_t elem_size, size_t cap);
  * A channel is its maker's, and of each who has called gk_chan_ref() for it. gk_chan_free() gives one such share back;
  * with the last, the channel and what is left in it. -EBUSY, and nothing done, if it is the last while a task waits on
  * the channel. A share may be given back as soon as the task that has it gets no more from the channel: a sender or
- * receiver whose element was passed on does not touch it again. NULL is allowed. Anywhere.
+ * a receiver of one element that was passed on does not touch it again. NULL is allowed. Anywhere.
  */
 gk_chan *gk_chan_ref(gk_chan *chan);	/* returns chan */
 int gk_chan_free(gk_chan *chan);
 
 /*
  * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting;
- * -ENOMEM for an element of more than 64 bytes.
+ * -ENOMEM for an element of more than 64 bytes, if the channel has a buffer. Without one it is copied once, to where its
+ * receiver wants it.
  * On a NULL channel waits for ever. Waiting senders are served first come, first served.
  */
 int gk_chan_send(gk_chan *chan, const void *elem);
@@ -362,8 +363,9 @@ static inline struct gk_case gk_case_send(gk_chan *chan, const void *elem)
  * 1 or 0 for a receive, 0 or -EPIPE for a send, as a closed channel is always ready. Among those that can be done each
  * is as likely as another. The same channel may be in several cases, also in both directions: a select does not meet
  * itself. With no case, or none with a channel, it waits for ever.
- * Elements to be sent are copied before it waits; no other case's memory is written to.
- * -ENOMEM for many cases (about ten or more) or elements of more than 64 bytes; -EINVAL for a bad op, or n > INT_MAX.
+ * Elements to be sent must not change before it returns; no other case's memory is written to.
+ * -ENOMEM for many cases (about ten or more), or elements of more than 64 bytes to a buffer; -EINVAL for a bad op, or
+ * n > INT_MAX.
  */
 int gk_select(struct gk_case *cases, size_t n);
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* chan.c - channels: the Go specification's, with error codes where Go panics. */
+#include <sys/mman.h>
+
 #include "lib.h"
 
 static gk_chan *ch;
@@ -733,6 +735,220 @@ GK_TEST(the_sieve, 2)
 		CHECK_EQ(1, gk_chan_recv(results, &v));
 		CHECK_EQ(primes[i], v);
 	}
+	return 0;
+}
+
+/* ---- large elements, without a buffer: from the one task's memory to the other's ---------------------------------- */
+
+enum { LARGE = 3000, ROUNDS = 400, SENDERS = 3, RECEIVERS = 3 };
+
+struct large {
+	long from, nth;
+	unsigned char bytes[LARGE];
+};
+
+static void fill_large(struct large *l, long from, long nth)
+{
+	l->from = from;
+	l->nth = nth;
+	memset(l->bytes, from * 37 + nth * 11, sizeof(l->bytes));
+}
+
+static bool is_whole(const struct large *l)
+{
+	int want = (unsigned char)(l->from * 37 + l->nth * 11), i;
+
+	for (i = 0; i < LARGE; i++)
+		if (l->bytes[i] != want)
+			return false;
+	return true;
+}
+
+static struct large shared, target;
+
+static void sends_shared(void *arg)
+{
+	struct gk_case k[] = { gk_case_send(ch, &shared), gk_case_recv(NULL, NULL), gk_case_send(ch, &shared) };
+
+	atomic_fetch_add(&arrived, 1);
+	if (!arg)
+		CHECK_EQ(0, gk_chan_send(ch, &shared));
+	else
+		CHECK(gk_select(k, 3) >= 0);
+}
+
+static void receives_target(void *arg)
+{
+	struct gk_case k[] = { gk_case_recv(ch, &target), gk_case_recv(NULL, NULL), gk_case_recv(ch, &target) };
+
+	atomic_fetch_add(&arrived, 1);
+	if (!arg)
+		CHECK_EQ(1, gk_chan_recv(ch, &target));
+	else
+		CHECK(gk_select(k, 3) >= 0);
+}
+
+/* What is written while its sender waits is what arrives; what is sent is there before its receiver runs. */
+GK_TEST_IN_TURN(a_large_element_is_copied_once)
+{
+	struct large in[2];
+	gk_task *t;
+	long i;
+
+	ch = gk_chan_new(sizeof(struct large), 0);
+	for (i = 0; i < 6; i++) {
+		struct gk_case k[] = { gk_case_recv(NULL, NULL), gk_case_recv(ch, &in[0]), gk_case_recv(ch, &in[0]) };
+
+		arrived = 0;
+		fill_large(&shared, -1, -1);
+		gk_spawn(&t, NULL, sends_shared, (void *)(i & 1));
+		until_they_wait(1);
+		fill_large(&shared, i, 5);
+		switch (i / 2) {
+		case 0:
+			CHECK_EQ(1, gk_chan_recv(ch, &in[0]));
+			break;
+		case 1:
+			CHECK(gk_select(k, 3) >= 1);
+			break;
+		default:
+			CHECK_EQ(1, gk_chan_recv_many(ch, in, 2));
+		}
+		CHECK(in[0].from == i && in[0].nth == 5 && is_whole(&in[0]));
+		gk_join(t);
+	}
+	for (i = 0; i < 6; i++) {
+		struct gk_case k[] = { gk_case_recv(NULL, NULL), gk_case_send(ch, &in[0]), gk_case_send(ch, &in[0]) };
+
+		arrived = 0;
+		gk_spawn(&t, NULL, receives_target, (void *)(i & 1));
+		until_they_wait(1);
+		fill_large(&in[0], i, 6);
+		switch (i / 2) {
+		case 0:
+			CHECK_EQ(0, gk_chan_send(ch, &in[0]));
+			break;
+		case 1:
+			CHECK_EQ(0, gk_chan_try_send(ch, &in[0]));
+			break;
+		default:
+			CHECK(gk_select(k, 3) >= 1);
+		}
+		CHECK(target.from == i && target.nth == 6 && is_whole(&target));
+		gk_join(t);
+	}
+	CHECK_EQ(0, gk_chan_free(ch));
+	return 0;
+}
+
+static void sends_large(void *arg)
+{
+	long from = (long)arg, kind = from, i;
+	struct large *l;
+	int err;
+
+	for (i = 0; i < ROUNDS; i++) {
+		/* Cold memory: each copy faults. */
+		l = mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		fill_large(l, from, i);
+		struct gk_case k[] = { gk_case_send(ch, l), gk_case_recv(NULL, NULL), gk_case_send(ch, l) };
+
+		do {
+			/* Two that only try do not meet. */
+			switch (kind++ % 5) {
+			case 0:
+				err = gk_chan_send(ch, l);
+				break;
+			case 1:
+				err = gk_chan_send_until(ch, l, gk_now() + MS / 20);
+				break;
+			case 2:
+				err = gk_chan_try_send(ch, l);
+				break;
+			case 3:
+				err = gk_select(k, 3);
+				break;
+			default:
+				err = gk_select_until(k, 3, gk_now() + MS / 20);
+			}
+		} while (err == -EAGAIN || err == -ETIMEDOUT);
+		CHECK(err >= 0);
+		munmap(l, sizeof(*l));
+	}
+	gk_wg_done(&producers);
+}
+
+static void receives_large(void *arg)
+{
+	long last[SENDERS], kind = (long)arg, n, s;
+	struct large *l;
+
+	for (s = 0; s < SENDERS; s++)
+		last[s] = -1;
+	for (;;) {
+		l = mmap(NULL, 2 * sizeof(*l), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		struct gk_case k[] = { gk_case_recv(ch, l), gk_case_send(NULL, NULL), gk_case_recv(ch, l) };
+
+		do {
+			switch (kind++ % 6) {
+			case 0:
+				n = gk_chan_recv(ch, l);
+				break;
+			case 1:
+				n = gk_chan_recv_until(ch, l, gk_now() + MS / 20);
+				break;
+			case 2:
+				n = gk_chan_try_recv(ch, l);
+				break;
+			case 3:
+				n = gk_select(k, 3);
+				if (n >= 0)
+					n = k[n].result;
+				break;
+			case 4:
+				n = gk_select_until(k, 3, gk_now() + MS / 20);
+				if (n >= 0)
+					n = k[n].result;
+				break;
+			default:
+				n = gk_chan_recv_many(ch, l, 2);
+			}
+		} while (n == -EAGAIN || n == -ETIMEDOUT);
+		CHECK(n >= 0);
+		for (s = 0; s < n; s++) {
+			CHECK(is_whole(&l[s]));
+			CHECK(l[s].from >= 0 && l[s].from < SENDERS);
+			CHECK(l[s].nth > last[l[s].from]);
+			last[l[s].from] = l[s].nth;
+			atomic_fetch_add(&sum, l[s].from * ROUNDS + l[s].nth);
+		}
+		atomic_fetch_add(&received, n);
+		munmap(l, 2 * sizeof(*l));
+		if (!n)
+			break;
+	}
+	gk_wg_done(&consumers);
+}
+
+GK_TEST(large_elements_pass_between_all_kinds_of_calls_once_and_whole, 2)
+{
+	long i, all = (long)SENDERS * ROUNDS;
+
+	ch = gk_chan_new(sizeof(struct large), 0);
+	sum = received = 0;
+	gk_wg_add(&producers, SENDERS);
+	gk_wg_add(&consumers, RECEIVERS);
+	for (i = 0; i < SENDERS; i++)
+		gk_go(sends_large, (void *)i);
+	for (i = 0; i < RECEIVERS; i++)
+		gk_go(receives_large, (void *)i);
+	gk_wg_wait(&producers);
+	CHECK_EQ(0, gk_chan_close(ch));
+	gk_wg_wait(&consumers);
+	CHECK_EQ(all, received);
+	CHECK_EQ(all * (all - 1) / 2, sum);
+	CHECK_EQ(0, gk_chan_free(ch));
+	CHECK_EQ(0, lib_stats().inside_blocks);
 	return 0;
 }
 
