@@ -180,7 +180,7 @@ int chan_wait_null(enum when when, uint64_t deadline);
 
 /* A case of a select that waits, of a channel that exists. */
 struct offer {
-	struct waiter v;		/* v.data: the element to send, or the task's buf; if direct, the user's address */
+	struct waiter v;		/* v.data: the element to send, or the task's buf; if direct: its address */
 	gk_chan *chan;
 	size_t elem_size;
 	uint32_t index;			/* the user's */

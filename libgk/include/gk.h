@@ -285,8 +285,8 @@ int gk_chan_free(gk_chan *chan);
 
 /*
  * Copies an element in; waits while the channel is full. 0, or -EPIPE when the channel is closed, also while waiting;
- * -ENOMEM for an element of more than 64 bytes, if the channel has a buffer. Without one it is copied once, to where its
- * receiver wants it.
+ * -ENOMEM for an element of more than 64 bytes, if the channel has a buffer; without one it is copied once, straight to
+ * where its receiver wants it.
  * On a NULL channel waits for ever. Waiting senders are served first come, first served.
  */
 int gk_chan_send(gk_chan *chan, const void *elem);
