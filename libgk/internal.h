@@ -188,16 +188,10 @@ struct eh {
 	unsigned int uncaught;
 };
 
-/* task->differs. */
-#define FPU	1u		/* fpu */
-#define EH	2u		/* eh: it handles exceptions */
-
 struct gk_task {
 	/* what a switch touches */
 	void *sp;
 	bool fpu_own;		/* it changes mxcsr by itself: GK_FPU */
-	uint8_t differs;	/* while it does not run: what of it is not as the worker's loop has it, of FPU, EH */
-	struct fpu fpu;
 	int err;		/* its errno */
 	uint32_t *after_lock;
 	struct worker *pinned;	/* the worker it may not leave */
@@ -221,7 +215,6 @@ struct gk_task {
 	bool ended, detached, joined;
 	bool watched;		/* lock: `again` is in use */
 	uint32_t masks;		/* gk_cancel_mask() */
-	struct eh eh;
 	uint32_t ending;	/* what there is to be done at its end: ENDING_* */
 	uint32_t interrupted;	/* its next call that blocks is to fail */
 	int waker;		/* poll.c: a descriptor and 1; 0: it does not poll */
@@ -413,6 +406,8 @@ void ready(struct worker *w, struct gk_task *t, bool woken);
 void ready_new(struct worker *w, struct gk_task *t);
 void ready_tail(struct worker *w, struct gk_task *t);
 void queue_spill(struct worker *w, struct gk_task *t);
+__attribute__((cold)) struct worker *switch_differs(struct worker *w, struct gk_task *prev, struct gk_task *t,
+						    enum after after);
 void task_dead(struct worker *w, struct gk_task *t);
 bool turn_is_idle(struct worker *w);
 int wait_refused(struct worker *w, uint32_t *l, int err);

@@ -866,6 +866,23 @@ void worker_loop(struct worker *w)
 	}
 }
 
+/* switch_to(), as the task has it: what differs waits on its stack. */
+struct worker *switch_differs(struct worker *w, struct gk_task *prev, struct gk_task *t, enum after after)
+{
+	struct fpu fpu = fpu_get();
+	struct eh eh = *w->eh;
+	bool handles = eh.caught || eh.uncaught;	/* w->eh is no thread's own where there is no C++ */
+
+	fpu_set(&w->home_fpu);
+	if (handles)
+		*w->eh = (struct eh){};
+	w = switch_over(w, prev, t, after);
+	fpu_set(&fpu);
+	if (handles)
+		*w->eh = eh;
+	return w;
+}
+
 /* ---- the calls --------------------------------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) struct worker *yield_slow(struct worker *w)

@@ -66,6 +66,8 @@ static always_inline struct gk_task *queue_swap(struct worker *w, struct gk_task
 	__asm__(""
 		: "+r"(ring));
 	first = load(&ring[head % RING]);
+	if (!first)
+		__builtin_unreachable();
 	store(&ring[tail % RING], t);
 	store(&cp->q_tail, tail + 1);
 	store_release(&cp->q_head, head + 1);
@@ -191,40 +193,32 @@ static always_inline void set_task(struct worker *w, struct gk_task *t)
 	w->wp->cookie = (uintptr_t)t;
 }
 
-/* Puts the control words back to the worker's own, if the task that stops has others. */
-static always_inline void fpu_leave(struct worker *w, struct gk_task *t)
-{
-	if (unlikely(t->fpu_own || fpu_cw() != w->home_fpu.cw)) {
-		t->fpu = fpu_get();
-		t->differs |= FPU;
-		fpu_set(&w->home_fpu);
-	}
-}
-
-/* The exceptions that a task handles are its own, too; to the C++ library they are its thread's. */
-static always_inline void eh_leave(struct worker *w, struct gk_task *t)
+/*
+ * It has other floating-point control words than its worker's own loop, or handles exceptions: the words are a task's
+ * own, and so are the exceptions, which to the C++ library are its thread's.
+ */
+static always_inline bool differs(struct worker *w, struct gk_task *t)
 {
 	struct eh *eh = w->eh;
 
-	if (unlikely((uintptr_t)eh->caught | eh->uncaught)) {
-		t->eh = *eh;
-		t->differs |= EH;
-		*eh = (struct eh){};
-	}
+	return t->fpu_own || fpu_cw() != w->home_fpu.cw || ((uintptr_t)eh->caught | eh->uncaught);
 }
 
-/* The task that goes on has what it had. */
-static always_inline void enter_again(struct worker *w, struct gk_task *t)
+static always_inline struct worker *switch_over(struct worker *w, struct gk_task *prev, struct gk_task *t,
+						enum after after)
 {
-	uint8_t differs = t->differs;
+	uintptr_t note;
 
-	if (likely(!differs))
-		return;
-	t->differs = 0;
-	if (differs & FPU)
-		fpu_set(&t->fpu);
-	if (differs & EH)
-		*w->eh = t->eh;
+	set_task(w, t);
+	if (unlikely(!t))
+		store(&w->wp->taskless, 1);
+	announce_switch(&prev->announced, t ? &t->announced : &w->announced, after == AFTER_DEAD);
+	note = context_switch(&prev->sp, likely(t) ? t->sp : w->home, note_of(prev, after));
+	announce_arrival(&prev->announced);
+	w = self();
+	*w->errno_location = w->task->err;	/* @prev's, without a register that would have to be kept */
+	finish(w, note);
+	return w;
 }
 
 /*
@@ -234,22 +228,10 @@ static always_inline void enter_again(struct worker *w, struct gk_task *t)
 static always_inline struct worker *switch_to(struct worker *w, struct gk_task *prev, struct gk_task *t,
 					      enum after after)
 {
-	uintptr_t note;
-
 	prev->err = *w->errno_location;
-	fpu_leave(w, prev);
-	eh_leave(w, prev);
-	set_task(w, t);
-	if (unlikely(!t))
-		store(&w->wp->taskless, 1);
-	announce_switch(&prev->announced, t ? &t->announced : &w->announced, after == AFTER_DEAD);
-	note = context_switch(&prev->sp, likely(t) ? t->sp : w->home, note_of(prev, after));
-	announce_arrival(&prev->announced);
-	w = self();
-	*w->errno_location = prev->err;
-	finish(w, note);
-	enter_again(w, prev);
-	return w;
+	if (likely(!differs(w, prev)))
+		return switch_over(w, prev, t, after);
+	return switch_differs(w, prev, t, after);
 }
 
 /* One worker runs on this core, none is READY, and it is not the turn of something else than the core's queue. */

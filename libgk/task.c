@@ -21,7 +21,6 @@ void task_init(struct worker *w, struct gk_task *t, unsigned int flags, void (*f
 	announce_start(&t->announced);
 	t->sp = context_make(t, task_entry, fn, arg);
 	t->fpu_own = flags & GK_FPU;
-	t->differs = 0;
 	t->err = 0;
 	t->pinned = NULL;
 	t->pins = !!(flags & GK_PINNED);

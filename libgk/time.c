@@ -23,7 +23,7 @@
 
 #include "switch.h"
 
-#define BATCH		48u		/* timers that expire in a row: fewer than the switches to the next, so that queues drain */
+#define BATCH		48u		/* timers that expire in a row: fewer than TURNS, so that queues drain */
 #define RETRY_NS	1000000
 
 uint64_t now_ns(void)
