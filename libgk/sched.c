@@ -35,7 +35,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
-#define PULLS		8	/* tries, a millisecond apart */
+#define PULLS		8	/* tries, the first a millisecond apart, each then twice as long after the last */
 #define STEPPED		16	/* sequences interrupted in a row */
 #define LOCK_PAUSES	128	/* most pauses between two looks at a lock */
 #define SEEN_TWICE_NS	1000	/* how long a lone task must have waited before another core takes it */
@@ -566,8 +566,9 @@ static struct core *search(struct worker *w)
 
 /*
  * A task that was preempted when it had its worker, mounted on it, waits on a core: have its worker come here. One that
- * has just been preempted cannot be moved before it has parked, for which it needs a little of its CPU's time: we look
- * again, as long as nobody else runs here.
+ * has just been preempted cannot be moved before it has parked, for which it needs a little of its CPU's time. It gets
+ * that when the scheduler finds it fair: after some ten milliseconds beside one that had slept. We look again, as long
+ * as nobody else runs here.
  */
 static void pull(struct worker *w)
 {
@@ -577,7 +578,7 @@ static void pull(struct worker *w)
 
 	for (tries = 0; any && tries < PULLS && load(&w->cp->running) == 1; tries++) {
 		if (tries)
-			usleep(1000);
+			usleep(1000u << (tries - 1));
 		any = false;
 		for (i = 0; i < rt->ncores; i++) {
 			if (&rt->cores[i] == w->core || !load(&rt->cores[i].page->nready) ||
