@@ -158,36 +158,6 @@ static inline void done(gk_chan *c)
 
 /* ---- what the reports say ---------------------------------------------------------------------------------------- */
 
-/*
- * Waits until every other task waits for something without a deadline, or has ended: as the dump has it, while which
- * was written nobody went on.
- */
-static inline void settled(void)
-{
-	static const char *const moving[] = { ": ready", ": not started", ", deadline in ", ": preempted", "(it went on", ": in " };
-	static char text[1 << 16];
-	const char *p, *line;
-	struct gk_stats before;
-	int fd = memfd_create("dump", 0);
-	size_t i;
-	bool moves;
-
-	do {
-		gk_sleep(1 * MS);
-		CHECK_EQ(0, ftruncate(fd, 0));
-		lseek(fd, 0, SEEK_SET);
-		before = lib_stats();
-		CHECK_EQ(0, gk_dump(fd));
-		moves = lib_stats().switches != before.switches;
-		text[pread(fd, text, sizeof(text) - 1, 0)] = 0;
-		for (i = 0; i < sizeof(moving) / sizeof(moving[0]); i++)
-			moves |= strstr(text, moving[i]) != NULL;
-		for (line = text; (p = strstr(line, ": running")); line = p + 1)
-			moves |= strncmp(strchr(p, '\n') - 9, "this dump", 9) != 0;
-	} while (moves);
-	close(fd);
-}
-
 static int kernel_main(void *arg)
 {
 	struct kernel *k = arg;
@@ -196,7 +166,7 @@ static int kernel_main(void *arg)
 
 	k->body();
 	if (k->mode == LEAK) {
-		settled();
+		lib_settled();
 		return 0;
 	}
 	for (i = 0; i < nstarted; i++) {
@@ -204,7 +174,7 @@ static int kernel_main(void *arg)
 		gk_join(t);
 	}
 	/* Those that a timer started. */
-	settled();
+	lib_settled();
 	return 0;
 }
 

@@ -5,20 +5,12 @@
 #include "lib.h"
 
 static gk_chan *ch;
-static atomic_long arrived, sent, got_n;
-
-/* Lets the others run until @n have come as far as their wait: in turn, as GK_TEST_IN_TURN() has it. */
-static void until_they_wait(long n)
-{
-	while (arrived < n)
-		gk_yield();
-}
+static atomic_long sent, got_n;
 
 static void sends_one(void *arg)
 {
 	long v = (long)arg;
 
-	atomic_fetch_add(&arrived, 1);
 	CHECK_EQ(0, gk_chan_send(ch, &v));
 	atomic_fetch_add(&sent, 1);
 }
@@ -32,7 +24,7 @@ GK_TEST_IN_TURN(a_send_without_buffer_waits_for_its_receive)
 	CHECK_EQ(-EAGAIN, gk_chan_try_send(ch, &v));
 	CHECK_EQ(-EAGAIN, gk_chan_try_recv(ch, &v));
 	gk_spawn(&t, NULL, sends_one, (void *)77);
-	until_they_wait(1);
+	lib_settled();
 	CHECK_EQ(0, sent);
 	CHECK_EQ(0, gk_chan_len(ch));
 	CHECK_EQ(-EBUSY, gk_chan_free(ch));
@@ -80,7 +72,7 @@ GK_TEST_IN_TURN(waiting_senders_are_served_in_order)
 	gk_chan_send(ch, &v);
 	for (i = 0; i < 20; i++) {
 		gk_go(sends_one, (void *)i);
-		until_they_wait(i + 1);
+		lib_settled();
 	}
 	for (i = -1; i < 20; i++) {
 		CHECK_EQ(1, gk_chan_recv(ch, &v));
@@ -95,7 +87,6 @@ static void receives_one(void *arg)
 {
 	long v;
 
-	atomic_fetch_add(&arrived, 1);
 	CHECK_EQ(1, gk_chan_recv(ch, &v));
 	order[(long)arg] = v;
 	atomic_fetch_add(&got_n, 1);
@@ -108,7 +99,7 @@ GK_TEST_IN_TURN(waiting_receivers_are_served_in_order)
 	ch = gk_chan_new(sizeof(i), 0);
 	for (i = 0; i < 20; i++) {
 		gk_go(receives_one, (void *)i);
-		until_they_wait(i + 1);
+		lib_settled();
 	}
 	for (i = 0; i < 20; i++)
 		CHECK_EQ(0, gk_chan_try_send(ch, &i));
@@ -460,7 +451,7 @@ GK_TEST_IN_TURN(the_length_is_a_snapshot)
 			;
 		CHECK_EQ(cap, gk_chan_len(ch));
 		gk_spawn(&t, NULL, sends_one, NULL);
-		until_they_wait(cap);
+		lib_settled();
 		CHECK_EQ(1, gk_chan_recv(ch, &v));
 		CHECK_EQ(cap, gk_chan_len(ch));
 		gk_join(t);
@@ -538,7 +529,7 @@ GK_TEST_IN_TURN(the_last_share_is_not_taken_from_who_waits)
 	ch = gk_chan_new(sizeof(v), 0);
 	gk_chan_ref(ch);
 	gk_spawn(&t[0], NULL, sends_one, (void *)5);
-	until_they_wait(1);
+	lib_settled();
 	CHECK_EQ(0, gk_chan_free(ch));
 	CHECK_EQ(-EBUSY, gk_chan_free(ch));
 	CHECK_EQ(1, gk_chan_recv(ch, &v));
@@ -587,7 +578,7 @@ GK_TEST_IN_TURN(many_are_received_at_once_in_order)
 	ch = gk_chan_new(sizeof(long), 2);
 	for (i = 0; i < 6; i++) {
 		gk_go(sends_one, (void *)i);
-		until_they_wait(i + 1);
+		lib_settled();
 	}
 	CHECK_EQ(5, gk_chan_recv_many(ch, v, 5));
 	for (i = 0; i < 5; i++)
@@ -770,7 +761,6 @@ static void sends_shared(void *arg)
 {
 	struct gk_case k[] = { gk_case_send(ch, &shared), gk_case_recv(NULL, NULL), gk_case_send(ch, &shared) };
 
-	atomic_fetch_add(&arrived, 1);
 	if (!arg)
 		CHECK_EQ(0, gk_chan_send(ch, &shared));
 	else
@@ -781,7 +771,6 @@ static void receives_target(void *arg)
 {
 	struct gk_case k[] = { gk_case_recv(ch, &target), gk_case_recv(NULL, NULL), gk_case_recv(ch, &target) };
 
-	atomic_fetch_add(&arrived, 1);
 	if (!arg)
 		CHECK_EQ(1, gk_chan_recv(ch, &target));
 	else
@@ -799,10 +788,9 @@ GK_TEST_IN_TURN(a_large_element_is_copied_once)
 	for (i = 0; i < 6; i++) {
 		struct gk_case k[] = { gk_case_recv(NULL, NULL), gk_case_recv(ch, &in[0]), gk_case_recv(ch, &in[0]) };
 
-		arrived = 0;
 		fill_large(&shared, -1, -1);
 		gk_spawn(&t, NULL, sends_shared, (void *)(i & 1));
-		until_they_wait(1);
+		lib_settled();
 		fill_large(&shared, i, 5);
 		switch (i / 2) {
 		case 0:
@@ -820,9 +808,8 @@ GK_TEST_IN_TURN(a_large_element_is_copied_once)
 	for (i = 0; i < 6; i++) {
 		struct gk_case k[] = { gk_case_recv(NULL, NULL), gk_case_send(ch, &in[0]), gk_case_send(ch, &in[0]) };
 
-		arrived = 0;
 		gk_spawn(&t, NULL, receives_target, (void *)(i & 1));
-		until_they_wait(1);
+		lib_settled();
 		fill_large(&in[0], i, 6);
 		switch (i / 2) {
 		case 0:

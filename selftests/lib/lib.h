@@ -126,8 +126,8 @@ static inline int lib_run(int cores, int (*fn)(void *arg), void *arg)
 	static int name##_main(void *arg)
 
 /*
- * The same on one core, where no task is preempted: what runs there runs until it waits. So who finds that another task was about to
- * wait, finds it waiting.
+ * The same on one core, where no task is preempted: what runs there runs until it waits or blocks. A page fault may block, too: that
+ * the others have come as far as their wait is what lib_settled() finds out.
  */
 #define GK_TEST_IN_TURN(name)								\
 	static int name##_main(void *arg);						\
@@ -144,6 +144,37 @@ static inline struct gk_stats lib_stats(void)
 
 	gk_stats(&s, sizeof(s));
 	return s;
+}
+
+/*
+ * Waits as a task until every other task waits for something without a deadline, or has ended: as the dump has it, while which was
+ * written nobody went on.
+ */
+static inline void lib_settled(void)
+{
+	static const char *const moving[] = { ": ready", ": not started", ", deadline in ", ": preempted",
+					      ": asleep in", "(it went on", ": in " };
+	static char text[1 << 16];
+	const char *p, *line;
+	struct gk_stats before;
+	int fd = memfd_create("dump", 0);
+	size_t i;
+	bool moves;
+
+	do {
+		gk_sleep(1 * MS);
+		CHECK_EQ(0, ftruncate(fd, 0));
+		lseek(fd, 0, SEEK_SET);
+		before = lib_stats();
+		CHECK_EQ(0, gk_dump(fd));
+		moves = lib_stats().switches != before.switches;
+		text[pread(fd, text, sizeof(text) - 1, 0)] = 0;
+		for (i = 0; i < sizeof(moving) / sizeof(moving[0]); i++)
+			moves |= strstr(text, moving[i]) != NULL;
+		for (line = text; (p = strstr(line, ": running")); line = p + 1)
+			moves |= strncmp(strchr(p, '\n') - 9, "this dump", 9) != 0;
+	} while (moves);
+	close(fd);
 }
 
 /* How often, where the test is not about how often: GK_TIMES (1) times @n; make soak has 5. */

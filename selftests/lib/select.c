@@ -440,21 +440,13 @@ GK_TEST(both_directions_of_one_channel_do_not_meet_themselves, 2)
 	return 0;
 }
 
-static atomic_long order[8], arrived;
-
-/* Lets the others run until @n have come as far as their wait: in turn, as GK_TEST_IN_TURN() has it. */
-static void until_they_wait(long n)
-{
-	while (arrived < n)
-		gk_yield();
-}
+static atomic_long order[8];
 
 static void selects_in_turn(void *arg)
 {
 	long v;
 	struct gk_case k[] = { gk_case_recv(c2, &v), gk_case_recv(c1, &v) };
 
-	arrived++;
 	if ((long)arg % 2) {
 		CHECK_EQ(1, gk_select(k, 2));
 	} else {
@@ -472,7 +464,7 @@ GK_TEST_IN_TURN(selects_and_plain_receivers_are_served_in_order)
 	c2 = chan(0);
 	for (i = 0; i < 8; i++) {
 		gk_spawn(&t[i], NULL, selects_in_turn, (void *)i);
-		until_they_wait(i + 1);
+		lib_settled();
 	}
 	for (i = 0; i < 8; i++)
 		CHECK_EQ(0, gk_chan_try_send(c1, &i));
@@ -1002,7 +994,6 @@ static void selects_until_told(void *arg)
 	struct gk_case k[] = { gk_case_recv(c1, &v), gk_case_send(c2, &v), gk_case_recv(c1, &v) };
 	int got;
 
-	arrived++;
 	got = gk_select(k, 3);
 	results[0] = got;
 	results[1] = got >= 0 ? k[got].result : 0;
@@ -1018,7 +1009,7 @@ GK_TEST_IN_TURN(close_and_cancel_end_the_wait)
 		c1 = chan(0);
 		c2 = chan(0);
 		gk_spawn(&t, NULL, selects_until_told, NULL);
-		until_they_wait(how + 1);
+		lib_settled();
 		CHECK_EQ(-EBUSY, gk_chan_free(c1));
 		CHECK_EQ(-EBUSY, gk_chan_free(c2));
 		switch (how) {

@@ -110,18 +110,20 @@ static void takes_and_notes(void *arg)
 GK_TEST_IN_TURN(units_are_given_in_order)
 {
 	gk_task *t[9];
-	long i;
+	long i, given;
 
 	CHECK_EQ(0, gk_sem_init(&s, 0));
 	for (i = 0; i < 9; i++) {
 		gk_spawn(&t[i], NULL, takes_and_notes, (void *)i);
 		CHECK(WAIT_FOR(chaos_listed(&s.waiters.queue) == i + 1));
 	}
-	for (i = 0; i < 18; i++) {
-		CHECK_EQ(0, gk_sem_release(&s, 1));
-		CHECK_EQ(-EAGAIN, gk_sem_try_acquire(&s, 1));
-		/* Who has what it wants runs next. */
-		gk_yield();
+	for (i = 0; i < 9; i++) {
+		for (given = 0; given < 1 + i % 3; given++) {
+			CHECK_EQ(i, order);
+			CHECK_EQ(0, gk_sem_release(&s, 1));
+			CHECK_EQ(-EAGAIN, gk_sem_try_acquire(&s, 1));
+		}
+		CHECK(WAIT_FOR(order == i + 1));
 	}
 	for (i = 0; i < 9; i++)
 		gk_join(t[i]);
