@@ -235,4 +235,19 @@ static inline void announce_exit(struct announced *me)
 
 #endif
 
+/* A lock that code takes which is not checked, and what is checked runs under it. */
+static inline void announce_locked(void *lock)
+{
+#if GK_TSAN
+	__tsan_acquire(lock);
+#endif
+}
+
+static inline void announce_unlock(void *lock)
+{
+#if GK_TSAN
+	__tsan_release(lock);
+#endif
+}
+
 #endif /* GK_ANNOUNCE_H */

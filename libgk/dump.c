@@ -107,10 +107,12 @@ static void dump_lock(void)
 		if (v && (v & WAITED_FOR || cas(&dumping, v, v | WAITED_FOR)))
 			futex_wait(&dumping, v | WAITED_FOR, NULL);
 	}
+	announce_locked(&dumping);
 }
 
 static void dump_unlock(void)
 {
+	announce_unlock(&dumping);
 	if (exchange(&dumping, 0) & WAITED_FOR)
 		futex_wake(&dumping, 1);
 }

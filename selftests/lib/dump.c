@@ -506,7 +506,7 @@ static int lively(void *arg)
 		dump();
 	}
 	CHECK(WAIT_FOR(n >= 4));
-	stop = 1;
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	gk_wg_wait(&wg);
 	for (i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
