@@ -339,7 +339,7 @@ static size_t somewhere(size_t size)
 		if (at > size || size - at < sizeof(s))
 			return rnd() % size;
 		memcpy(&s, current + at, sizeof(s));
-		at = s.sh_offset + rnd() % (s.sh_size < 256 || rnd() % 2 ? s.sh_size + 1 : 256);
+		at = s.sh_offset + rnd() % (s.sh_size < 256 || (rnd() % 2 && s.sh_size + 1) ? s.sh_size + 1 : 256);
 		break;
 	}
 	return at < size ? at : rnd() % size;
