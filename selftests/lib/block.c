@@ -393,11 +393,24 @@ static int four_workers(void *arg)
 	return lib_failures;
 }
 
+static atomic_int listens;
+
+/* When it has been said, which is what they are all there for. */
 static void *writes_late(void *arg)
 {
-	char some[8] = {};
+	int out = dup(2), said = memfd_create("stderr", 0);
+	uint64_t end = gk_now() + PATIENCE;
+	char text[2048] = {}, some[8] = {};
+	long n = 0;
 
-	sleep(1);
+	dup2(said, 2);
+	atomic_store(&listens, 1);
+	while (!strstr(text, "GK_WORKERS") && gk_now() < end) {
+		usleep(1000);
+		n = pread(said, text, sizeof(text) - 1, 0);
+	}
+	dup2(out, 2);
+	CHECK_EQ(n, write(out, text, n));
 	return (void *)(long)write(*(int *)arg, some, 8);
 }
 
@@ -410,6 +423,7 @@ static int all_blocked(void *arg)
 	CHECK_EQ(0, pipe(fds));
 	gk_wg_add(&wg, 8);
 	CHECK_EQ(0, pthread_create(&t, NULL, writes_late, &fds[1]));
+	CHECK(WAIT_FOR(listens));
 	for (i = 0; i < 8; i++)
 		gk_go(reads_a_pipe, NULL);
 	gk_wg_wait(&wg);

@@ -530,26 +530,47 @@ static void own_handler(int sig)
 	quits = 1;
 }
 
+static void waits_and_sleeps(void)
+{
+	named("waits", 0, waits_for_ever, NULL);
+	named("sleeps", 0, sleeps, NULL);
+	CHECK(WAIT_FOR(strstr(dump(), " 'waits': chan of NULL, for ever") && strstr(text, " 'sleeps': sleep")));
+}
+
 PROGRAM(quit, {
 	struct sigaction sa;
 
-	named("waits", 0, waits_for_ever, NULL);
-	named("sleeps", 0, sleeps, NULL);
-	gk_sleep(2 * MS);
+	waits_and_sleeps();
 	kill(getpid(), SIGQUIT);
 	sigaction(SIGQUIT, NULL, &sa);
-	if (sa.sa_handler == own_handler) {
-		CHECK(WAIT_FOR(quits));
-		return 3;
-	}
-	gk_sleep(200 * MS);
+	if (sa.sa_handler != own_handler)
+		gk_sleep(PATIENCE);
+	CHECK(WAIT_FOR(quits));
+	return 3;
+})
+
+/* Its stderr is a file, so that it sees when it has all been said. */
+PROGRAM(quit_and_go_on, {
+	int out = dup(2);
+	int fd = memfd_create("stderr", 0);
+	ssize_t n;
+
+	waits_and_sleeps();
+	dup2(fd, 2);
+	kill(getpid(), SIGQUIT);
+	CHECK(WAIT_FOR(pread(fd, text, 1, 0) == 1));
+	/* One dump at a time. */
+	dump();
+	n = pread(fd, text, sizeof(text), 0);
+	CHECK_EQ(n, write(out, text, n));
+	dup2(out, 2);
 	return 4;
 })
 
 static int quit_go_on(void *arg)
 {
 	setenv("GK_SIGQUIT", "continue", 1);
-	return quit(arg);
+	return quit_and_go_on(arg);
 }
 
 static int quit_off(void *arg)

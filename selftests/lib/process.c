@@ -183,10 +183,10 @@ static void computes_and_waits(void *arg)
 
 static void *signals(void *arg)
 {
-	while (!*(atomic_int *)arg) {
+	do {
 		kill(getpid(), SIGUSR1);
 		usleep(300);
-	}
+	} while (!*(atomic_int *)arg);
 	return NULL;
 }
 
@@ -205,7 +205,7 @@ GK_TEST(signal_handlers_run_and_disturb_nothing, 2)
 	gk_wg_wait(&wg);
 	stop = 1;
 	pthread_join(t, NULL);
-	CHECK(handled > 0);
+	CHECK(WAIT_FOR(handled > 0));
 	return 0;
 }
 
@@ -320,6 +320,13 @@ static int ends_among_them(void *arg)
 	return 11;
 }
 
+/* ThreadSanitizer keeps a signal back while it carries out an atomic operation, and may sleep there: each may do one more. */
+#ifdef __SANITIZE_THREAD__
+#define LATE	(2 * (long)ARRAY_SIZE(kinds))
+#else
+#define LATE	0
+#endif
+
 static int run_ends(void *arg)
 {
 	long before, after;
@@ -333,7 +340,7 @@ static int run_ends(void *arg)
 	before = atomic_load(ticks);
 	usleep(100000);
 	after = atomic_load(ticks);
-	if (ret != 11 || !before || before != after) {
+	if (ret != 11 || !before || after - before > LATE) {
 		fprintf(stderr, "ret %d, %ld then %ld\n", ret, before, after);
 		return 1;
 	}

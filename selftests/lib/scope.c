@@ -76,18 +76,27 @@ GK_TEST(a_supervisor_lets_the_others_go_on, 2)
 	return 0;
 }
 
+/* Starts as many as @n, of which it returns how many: the deadline of @s may pass meanwhile. */
+static int start(gk_scope *s, int n, int (*fn)(void *arg))
+{
+	int i, err = 0;
+
+	for (i = 0; i < n && !(err = gk_scope_go(s, fn, NULL)); i++)
+		;
+	CHECK(!err || err == -ETIMEDOUT);
+	return i;
+}
+
 GK_TEST(a_deadline_cancels_and_is_the_result, 2)
 {
 	struct gk_scope_attr attr = { .deadline = gk_now() + 10 * MS };
 	gk_scope *s;
-	int i;
+	int n;
 
 	CHECK_EQ(0, gk_scope_open(&s, &attr));
-	for (i = 0; i < 10; i++)
-		CHECK_EQ(0, gk_scope_go(s, waits, NULL));
+	n = start(s, 10, waits);
 	/* Also while the owner does something else. */
-	CHECK(WAIT_FOR(ended == 10));
-	CHECK(gk_now() >= attr.deadline);
+	CHECK(WAIT_FOR(gk_now() >= attr.deadline && ended == n));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_go(s, waits, NULL));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_try_go(s, waits, NULL));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_wait(s));
@@ -105,9 +114,12 @@ GK_TEST(a_deadline_cancels_and_is_the_result, 2)
 	CHECK_EQ(0, gk_scope_open(&s, NULL));
 	CHECK_EQ(0, gk_scope_go(s, waits, NULL));
 	CHECK_EQ(-ETIMEDOUT, gk_scope_wait_until(s, gk_now() + MS));
-	CHECK_EQ(12, ended);
+	CHECK_EQ(n + 2, ended);
 	return 0;
 }
+
+/* Whether a cancellation may come before all have been started. */
+static bool at_any_time;
 
 /* Three levels, each of which waits for the next. */
 static int nests(void *arg)
@@ -117,8 +129,10 @@ static int nests(void *arg)
 	int i, err;
 
 	CHECK_EQ(0, gk_scope_open(&s, NULL));
-	for (i = 0; i < 3; i++)
-		CHECK_EQ(0, gk_scope_go(s, depth ? nests : waits, (void *)(depth - 1)));
+	for (i = 0; i < 3; i++) {
+		err = gk_scope_go(s, depth ? nests : waits, (void *)(depth - 1));
+		CHECK(!err || (at_any_time && err == -ECANCELED));
+	}
 	err = gk_scope_wait(s);
 	CHECK_EQ(-ECANCELED, err);
 	return err;
@@ -135,7 +149,7 @@ static void owns_nested(void *arg)
 
 GK_TEST(cancelling_who_waits_reaches_all_below, 2)
 {
-	struct gk_scope_attr attr = { .deadline = gk_now() + 50 * MS };
+	struct gk_scope_attr attr = {};
 	gk_scope *s;
 	gk_task *t;
 
@@ -144,12 +158,14 @@ GK_TEST(cancelling_who_waits_reaches_all_below, 2)
 	CHECK_EQ(0, gk_cancel(t));
 	CHECK_EQ(0, gk_join(t));
 	/* By a deadline at the top, too; and by an error next to it. */
-	ended = 0;
+	at_any_time = true;
+	attr.deadline = gk_now() + 50 * MS;
 	CHECK_EQ(0, gk_scope_open(&s, &attr));
 	if (gk_scope_go(s, nests, (void *)3) == 0) {
 		CHECK_EQ(-ETIMEDOUT, gk_scope_wait(s));
 		CHECK_EQ(0, running);
 	}
+	at_any_time = false;
 	ended = 0;
 	CHECK_EQ(0, gk_scope_open(&s, NULL));
 	CHECK_EQ(0, gk_scope_go(s, nests, (void *)3));
@@ -330,15 +346,25 @@ static int reads(void *arg)
 
 GK_TEST(a_scope_may_interrupt_system_calls, 2)
 {
-	struct gk_scope_attr attr = { .flags = GK_SCOPE_INTERRUPT, .deadline = gk_now() + 20 * MS };
+	struct gk_scope_attr attr = { .flags = GK_SCOPE_INTERRUPT };
 	gk_scope *s;
-	int i;
+	int i, n;
 
 	CHECK_EQ(0, pipe(fds));
+	/* By a deadline, whenever it passes, and by a cancellation of all. */
+	attr.deadline = gk_now() + 20 * MS;
+	CHECK_EQ(0, gk_scope_open(&s, &attr));
+	n = start(s, 20, reads);
+	CHECK_EQ(-ETIMEDOUT, gk_scope_wait(s));
+	CHECK_EQ(n, ended);
+	attr.deadline = 0;
+	running = ended = 0;
 	CHECK_EQ(0, gk_scope_open(&s, &attr));
 	for (i = 0; i < 20; i++)
 		CHECK_EQ(0, gk_scope_go(s, reads, NULL));
-	CHECK_EQ(-ETIMEDOUT, gk_scope_wait(s));
+	CHECK(WAIT_FOR(running == 20));
+	CHECK_EQ(0, gk_scope_cancel(s));
+	CHECK_EQ(-ECANCELED, gk_scope_wait(s));
 	CHECK_EQ(20, ended);
 	return 0;
 }
