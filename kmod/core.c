@@ -477,6 +477,8 @@ static enum hrtimer_restart core_timer(struct hrtimer *timer)
 	limit = turn(core);
 	if (!core->running) {
 		gk_core_settle(core, GK_AFTER_PARK, NULL, &wake);
+	} else if (unlikely(raw_smp_processor_id() != core->cpu)) {
+		/* Left behind as the core moved: it is armed anew, over there. */
 	} else if (!w || w->core != core || w->state != GK_W_RUNNING || READ_ONCE(core->group->stopping)) {
 		/* Others have the CPU. Our next sched_in arms the timer again. */
 		goto out;
@@ -555,11 +557,13 @@ static void core_remote(void *info)
 void gk_core_kick(struct gk_core *core)
 {
 	unsigned long flags;
+	unsigned int cpu;
 
 	/* Pairs with csd_unlock() before core_remote(): it sees what we stored, or we find the csd free. */
 	smp_mb();
 	local_irq_save(flags);
-	if (smp_processor_id() == core->cpu || smp_call_function_single_async(core->cpu, &core->csd) == -ENXIO)
+	cpu = READ_ONCE(core->cpu);
+	if (smp_processor_id() == cpu || smp_call_function_single_async(cpu, &core->csd) == -ENXIO)
 		core_look(core, GK_AFTER_PARK);
 	local_irq_restore(flags);
 }
@@ -579,6 +583,57 @@ void gk_core_new_turn(struct gk_core *core)
 	}
 	raw_spin_unlock_irqrestore(&core->lock, flags);
 	gk_core_kick(core);
+}
+
+/*
+ * @core comes to our CPU, with all that waits for it. Not from under a worker that runs: it may be about to take the
+ * core word, as one of the CPU that it is on. Any other is switched in, or looks, before it is RUNNING again, and is a
+ * stray until it has followed. One that ran here as a stray would not be switched in: so it is here that the caller
+ * must be, and nobody else is. Nor while one is on its way to its park, which is soon over: granted meanwhile it would
+ * go on where it was stopped, maybe amid a sequence that takes the core word.
+ */
+static bool moves(struct gk_core *core)
+{
+	struct gk_worker *w;
+
+	lockdep_assert_held(&core->lock);
+	if (core->running)
+		return false;
+	list_for_each_entry(w, &core->ready_list, node)
+		if (!READ_ONCE(w->parked) && !READ_ONCE(w->stray))
+			return false;
+	return true;
+}
+
+int gk_core_move(struct gk_core *core)
+{
+	struct gk_worker *w = gk_worker_of(current);
+	unsigned long flags;
+	unsigned int cpu;
+	int err = 0;
+
+	preempt_disable();
+	raw_spin_lock_irqsave(&core->lock, flags);
+	cpu = smp_processor_id();
+	if (core->cpu != cpu && !moves(core)) {
+		err = -EBUSY;
+	} else if (core->cpu != cpu) {
+		trace_gk_rehome(core, GK_WHY_NONE);
+		/* Before anybody sends a csd there. */
+		cpumask_set_cpu(cpu, core->group->cpus);
+		WRITE_ONCE(core->cpu, cpu);
+		WRITE_ONCE(core->page->cpu, cpu);
+		/* The timer is on the other one, and void: whoever makes work next, or we, start it here. */
+		core->armed = 0;
+		publish_armed(core);
+	}
+	raw_spin_unlock_irqrestore(&core->lock, flags);
+	if (!err && w && w->core == core && w->stray)
+		gk_come_in(w);
+	if (!err)
+		gk_core_kick(core);
+	preempt_enable();
+	return err;
 }
 
 /*
@@ -616,6 +671,7 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 	core->vacant_work = IRQ_WORK_INIT_HARD(core_vacant);
 	INIT_CSD(&core->csd, core_remote, core);
 	core->page->cpu = cpu;
+	cpumask_set_cpu(cpu, g->cpus);
 	set_bit(id, (unsigned long *)g->page->idle);
 }
 

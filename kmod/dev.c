@@ -34,7 +34,8 @@ static int do_info(struct file *file, struct gk_group *g, union gk_arg *arg)
 
 	if (info->flags)
 		return -EINVAL;
-	info->features = GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT;
+	info->features = GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT |
+			 GK_FEAT_MOVE;
 	info->max_cores = min_t(u32, READ_ONCE(gk_max_cores), GK_MAX_CORES);
 	info->max_workers = READ_ONCE(gk_max_workers);
 	return 0;
@@ -152,7 +153,7 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return -ENOTTY;
 	if (_IOC_NR(cmd) < 0x20)
 		return struct_command(file, g, cmd, (void __user *)arg);
-	if (_IOC_DIR(cmd) || _IOC_SIZE(cmd) || cmd < GK_IOC_EXIT || cmd > GK_IOC_STOP)
+	if (_IOC_DIR(cmd) || _IOC_SIZE(cmd) || cmd < GK_IOC_EXIT || cmd > GK_IOC_MOVE)
 		return -ENOTTY;
 	if (!g)
 		return -EINVAL;
@@ -188,6 +189,8 @@ static long gk_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 			return -EINVAL;
 		gk_group_stop(g);
 		return 0;
+	case GK_IOC_MOVE:
+		return core ? gk_core_move(core) : -ENOENT;
 	}
 	return -ENOTTY;
 }

@@ -174,6 +174,7 @@ struct gk_group {
 	bool closed;			/* A: set once, a descriptor of `files` is gone */
 	struct files_struct *files;	/* I: of the process that set it up; only compared */
 	struct gk_core *cores;		/* I */
+	cpumask_var_t cpus;		/* all that cores are on or were: where a csd may be on its way */
 	struct gk_worker __rcu **workers; /* G for changes */
 	unsigned long *ids;		/* G */
 	struct gk_group_page *page;	/* I, shared */
@@ -403,6 +404,7 @@ void gk_core_init(struct gk_core *core, struct gk_group *g, unsigned int id, uns
 void gk_core_destroy(struct gk_core *core);
 void gk_core_kick(struct gk_core *core);
 int gk_core_wake(struct gk_core *core, bool net);
+int gk_core_move(struct gk_core *core);
 void gk_core_new_turn(struct gk_core *core);
 bool gk_group_work(struct gk_core *core);
 void gk_core_rearm(struct gk_core *core);
@@ -423,6 +425,7 @@ void gk_make_moving(struct gk_core *core, struct gk_worker *w);
 
 /* sched.c: the preemption notifiers, the only code near the scheduler */
 void gk_arrive(struct gk_worker *w);
+void gk_come_in(struct gk_worker *w);
 
 /* worker.c: enter, park, leave */
 int gk_worker_enter(struct gk_group *g, struct gk_enter *arg);

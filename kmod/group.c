@@ -146,6 +146,7 @@ static void group_destroy(struct gk_group *g)
 	bitmap_free(g->ids);
 	kvfree(g->workers);
 	kvfree(g->cores);
+	free_cpumask_var(g->cpus);
 	pages_free(g);
 	put_pid(g->tgid);
 	mmdrop(g->mm);
@@ -201,7 +202,7 @@ int gk_group_setup(struct gk_group **out, struct gk_setup *arg)
 	g->cores = kvcalloc(g->ncores, sizeof(*g->cores), GFP_KERNEL_ACCOUNT);
 	g->workers = kvcalloc(g->max_workers, sizeof(*g->workers), GFP_KERNEL_ACCOUNT);
 	g->ids = bitmap_zalloc(g->max_workers, GFP_KERNEL_ACCOUNT);
-	if (!g->cores || !g->workers || !g->ids)
+	if (!g->cores || !g->workers || !g->ids || !zalloc_cpumask_var(&g->cpus, GFP_KERNEL_ACCOUNT))
 		goto err_destroy;
 	err = pages_alloc(g, arg->map_size);
 	if (err)
@@ -551,15 +552,16 @@ void gk_group_free(struct gk_group *g)
 
 	gk_stats_del(g);
 	irq_work_sync(&g->net_work);
-	for (i = 0; i < g->ncores; i++) {
+	for_each_cpu(i, g->cpus) {
 		/*
 		 * A csd may still be on its way. Calls that are waited for overtake it within a batch; the second is in
 		 * a later one.
 		 */
-		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
-		smp_call_function_single(g->cores[i].cpu, nothing, NULL, 1);
-		gk_core_destroy(&g->cores[i]);
+		smp_call_function_single(i, nothing, NULL, 1);
+		smp_call_function_single(i, nothing, NULL, 1);
 	}
+	for (i = 0; i < g->ncores; i++)
+		gk_core_destroy(&g->cores[i]);
 	irq_work_sync(&g->manager_work);
 	group_destroy(g);
 }

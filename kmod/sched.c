@@ -188,6 +188,7 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 	struct gk_core *core;
 	unsigned long flags;
 	bool park = false;
+	u8 state;
 
 	gk_arrive(w);
 	/* Another program now, or the file and its mapping are gone: it is to be no worker any more. */
@@ -198,14 +199,21 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		}
 		return;
 	}
+again:
 	core = READ_ONCE(w->core);
-	if (unlikely(w->stray || cpu != core->cpu)) {
+	state = READ_ONCE(w->state);
+	/* While it is RUNNING its core does not move: where that was before is seen. */
+	smp_rmb();
+	if (unlikely(w->stray || cpu != READ_ONCE(core->cpu))) {
 		gk_worker_stray(w, cpu);
-		if (w->stray)
+		if (w->stray) {
+			if ((gk_must_stop(w) || READ_ONCE(w->state) == GK_W_READY) && !w->parked)
+				gk_queue_park(w);
 			return;
+		}
 	}
 	/* The common return from a preemption: nobody else wants the core, or the timer looks after them. */
-	if (READ_ONCE(w->state) == GK_W_RUNNING && !gk_must_stop(w) && !READ_ONCE(w->repark) &&
+	if (state == GK_W_RUNNING && !gk_must_stop(w) && !READ_ONCE(w->repark) &&
 	    !READ_ONCE(core->page->urgent) &&
 	    (READ_ONCE(core->armed) || (READ_ONCE(core->running) == 1 && !gk_core_work(core) &&
 					!READ_ONCE(core->page->deadline))))
@@ -213,6 +221,12 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 
 	rcu_read_lock();
 	core = gk_worker_lock(w, &flags);
+	/* It has moved, just now. */
+	if (unlikely(cpu != core->cpu)) {
+		gk_worker_unlock(core, flags);
+		rcu_read_unlock();
+		goto again;
+	}
 	switch (w->state) {
 	case GK_W_BLOCKED:
 		park = woken(core, w);
@@ -265,6 +279,12 @@ static void gk_sched_in(struct preempt_notifier *pn, int cpu)
 		gk_queue_park(w);
 	gk_wake_flush(&wake);
 	rcu_read_unlock();
+}
+
+/* The core of @w, a stray and current, has come to it: as if it were switched in. With preemption off, as there. */
+void gk_come_in(struct gk_worker *w)
+{
+	gk_sched_in(&w->pn, smp_processor_id());
 }
 
 struct preempt_ops gk_preempt_ops = {

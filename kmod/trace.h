@@ -212,6 +212,8 @@ DEFINE_EVENT(gk_core, gk_idle, TP_PROTO(const struct gk_core *core, unsigned int
 DEFINE_EVENT(gk_core, gk_tick, TP_PROTO(const struct gk_core *core, unsigned int why), TP_ARGS(core, why));
 /* Another CPU had it looked at. */
 DEFINE_EVENT(gk_core, gk_remote, TP_PROTO(const struct gk_core *core, unsigned int why), TP_ARGS(core, why));
+/* GK_IOC_MOVE: its CPU is the one it happens on. */
+DEFINE_EVENT(gk_core, gk_rehome, TP_PROTO(const struct gk_core *core, unsigned int why), TP_ARGS(core, why));
 /* GK_IOC_STOP, once a group; the core is its first. */
 DEFINE_EVENT(gk_core, gk_stop, TP_PROTO(const struct gk_core *core, unsigned int why), TP_ARGS(core, why));
 

@@ -154,8 +154,6 @@ void gk_worker_stray(struct gk_worker *w, unsigned int cpu)
 	gk_worker_unlock(core, flags);
 	if (left)
 		gk_core_kick(core);
-	if (w->stray && (gk_must_stop(w) || w->state == GK_W_READY) && !w->parked)
-		gk_queue_park(w);
 }
 
 /*
@@ -281,11 +279,24 @@ static bool must_sleep(struct gk_worker *w)
 	return state != GK_W_RUNNING && state != GK_W_BLOCKED;
 }
 
-/* Granted before it slept, so that no sched_in has seen it on its foreign CPU: there it counts for nobody. */
+/*
+ * Granted before it slept, so that no sched_in has seen it on its foreign CPU, or its core move to another: there it
+ * counts for nobody.
+ */
 static void park_stray(struct gk_worker *w)
 {
+	/* After the state that it has been granted: while it is RUNNING its core moves no more. */
+	smp_rmb();
+	if (likely(!w->stray && raw_smp_processor_id() == READ_ONCE(READ_ONCE(w->core)->cpu)))
+		return;
 	preempt_disable();
 	gk_worker_stray(w, smp_processor_id());
+	/*
+	 * The group stopped just now. One that is READY or STOPPED has left its park for a signal: that comes first, and
+	 * get_signal() would never get to it.
+	 */
+	if (gk_must_stop(w) && READ_ONCE(w->state) == GK_W_RUNNING)
+		gk_queue_park(w);
 	preempt_enable();
 }
 
@@ -326,8 +337,7 @@ static void park_work(struct callback_head *head)
 	}
 	if (must_sleep(w))
 		park_sleep(w, false);
-	if (unlikely(w->stray))
-		park_stray(w);
+	park_stray(w);
 	/* The group ended while it slept: once more, and then as above. */
 	if (READ_ONCE(g->dead))
 		gk_queue_park(w);
@@ -350,8 +360,7 @@ int gk_worker_park(struct gk_worker *w, unsigned long how)
 	park_requested(w, how);
 	if (must_sleep(w))
 		park_sleep(w, true);
-	if (unlikely(w->stray))
-		park_stray(w);
+	park_stray(w);
 	return 0;
 }
 
@@ -407,13 +416,14 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	struct task_struct *task = NULL;
 	struct gk_worker *w;
 	unsigned long flags;
-	unsigned int id = 0;
+	/* Once: cores may move meanwhile. Then it is a stray, and follows. */
+	unsigned int id = 0, was = 0, cpu = READ_ONCE(core->cpu);
 	bool moved, lost;
 
 	if (core == from)
 		return -EINVAL;
 	/* What the caller may run on, the rest of its process may too: the cpuset is kept. */
-	if (!cpumask_test_cpu(core->cpu, current->cpus_ptr))
+	if (!cpumask_test_cpu(cpu, current->cpus_ptr))
 		return -EINVAL;
 	raw_spin_lock_irqsave(&from->lock, flags);
 	list_for_each_entry(w, &from->ready_list, node) {
@@ -421,6 +431,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 		if (!READ_ONCE(w->parked) || w->pulled)
 			continue;
 		w->pulled = true;
+		was = from->cpu;
 		id = w->id;
 		task = get_task_struct(w->task);
 		gk_make_moving(from, w);
@@ -432,7 +443,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 		return 0;
 
 	/* On no list now, so nobody grants it. A signal may still make it run, on its old core; then it stays there. */
-	moved = !set_cpus_allowed_ptr(task, cpumask_of(core->cpu));
+	moved = !set_cpus_allowed_ptr(task, cpumask_of(cpu));
 
 	rcu_read_lock();
 	w = rcu_dereference(g->workers[id]);
@@ -463,7 +474,7 @@ int gk_worker_pull(struct gk_worker *to, struct gk_core *from)
 	rcu_read_unlock();
 	if (lost) {
 		if (moved)
-			set_cpus_allowed_ptr(task, cpumask_of(from->cpu));
+			set_cpus_allowed_ptr(task, cpumask_of(was));
 		moved = false;
 	}
 	pull_done(g, id, task);

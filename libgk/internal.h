@@ -271,8 +271,9 @@ struct core {
 	__u64 ended, steals, fired, parks;
 	uint64_t clock;			/* when somebody last looked at it: to say how long tasks have waited */
 	uint64_t next_id;
-	unsigned int cpu;
+	unsigned int cpu;		/* its home; page->cpu is where it is now */
 	uint32_t starting;		/* workers on their way here */
+	uint64_t away;			/* when somebody last tried to take it home */
 	void *backend;
 };
 
@@ -283,7 +284,7 @@ struct worker {
 	struct gk_worker_page *wp;
 	uint64_t expect;		/* what its page says as long as it is RUNNING, on the core we think it is */
 	int rseq;			/* where its struct rseq lies, from the thread pointer; 0: there is none */
-	uint32_t cpu;			/* core->cpu, where it should be */
+	uint32_t cpu;			/* where it should be */
 	struct eh *eh;			/* its thread's */
 	int *errno_location;		/* what wakes, waits or maps on the way keeps *errno_location as it was */
 	uint32_t mark;			/* id + 1: what the core word says when it is inside */
@@ -338,6 +339,8 @@ struct backend {
 	void (*arm)(struct runtime *rt, unsigned int core);
 	void (*unhold)(struct runtime *rt, unsigned int worker);
 	int (*pull)(struct worker *w, unsigned int core);
+	/* It comes to the caller's CPU: 0, or -EBUSY if a worker runs there. By any thread. NULL: cores do not move. */
+	int (*move)(struct runtime *rt, unsigned int core);
 	bool (*asleep)(struct worker *w);	/* in a call or a fault of its task; from any thread */
 	void (*exit)(struct worker *w);
 	void (*stop)(struct runtime *rt);
@@ -402,6 +405,8 @@ bool word_wait(struct worker *w);
 void word_wake(struct worker *w);
 void do_todo(struct worker *w);
 void worker_loop(struct worker *w);
+bool come_home(struct worker *w);
+void take_core_home(struct worker *w);
 void ready(struct worker *w, struct gk_task *t, bool woken);
 void ready_new(struct worker *w, struct gk_task *t);
 void ready_tail(struct worker *w, struct gk_task *t);

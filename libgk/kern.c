@@ -67,6 +67,8 @@ static int kern_enter(struct worker *w, unsigned int core)
 
 static int kern_park(struct worker *w, enum gk_park how)
 {
+	if (unlikely(load(&w->cp->cpu) != w->core->cpu) && how == GK_PARK_STANDBY)
+		take_core_home(w);
 	/* A worker that PULL moved comes back on another core. */
 	if (ioctl(w->rt->fd, GK_IOC_PARK, how) < 0 && errno != EINTR)
 		return -errno;
@@ -77,20 +79,13 @@ static int kern_park(struct worker *w, enum gk_park how)
 /* It runs, and gk.ko says that it is BLOCKED: on a CPU that is not its core's. */
 static void kern_unblocked(struct worker *w)
 {
-	static uint32_t said;
-	cpu_set_t set;
+	if (load(&w->wp->flags) & GK_WF_STRAY && !come_home(w))
+		usleep(1000);
+}
 
-	if (!(load(&w->wp->flags) & GK_WF_STRAY))
-		return;
-	CPU_ZERO(&set);
-	CPU_SET(w->rt->cores[load(&w->wp->core)].cpu, &set);
-	if (!sched_setaffinity(0, sizeof(set), &set))
-		return;
-	/* Its CPU is offline, or no longer ours. It waits for it; the others take what its core has queued. */
-	if (!exchange(&said, 1))
-		say("CPU %u cannot be used any more: %s; its workers wait for it", w->rt->cores[load(&w->wp->core)].cpu,
-		    strerror(errno));
-	usleep(1000);
+static int kern_move(struct runtime *rt, unsigned int core)
+{
+	return ioctl(rt->fd, GK_IOC_MOVE, core) ? -errno : 0;
 }
 
 static int kern_wake(struct runtime *rt, unsigned int core)
@@ -148,6 +143,7 @@ const struct backend gk_backend_kern = {
 	.arm = kern_arm,
 	.unhold = kern_unhold,
 	.pull = kern_pull,
+	.move = kern_move,
 	.asleep = kern_asleep,
 	.exit = kern_exit,
 	.stop = kern_stop,

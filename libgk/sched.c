@@ -35,6 +35,7 @@
 #define SPIN_NS		20000	/* how long a worker searches before it sleeps; a wake-up costs as much */
 #define FUTILE_MAX	4096	/* new tasks, about, for which no core is woken after searches in vain */
 #define RELAX		16	/* pauses between two looks */
+#define AWAY_NS		1000000000ull	/* between two looks whether a core may go home */
 #define PULLS		8	/* tries, the first a millisecond apart, each then twice as long after the last */
 #define STEPPED		16	/* sequences interrupted in a row */
 #define LOCK_PAUSES	128	/* most pauses between two looks at a lock */
@@ -149,21 +150,56 @@ static void retarget(struct worker *w)
 	core = load(&w->wp->core);
 	w->core = &w->rt->cores[core];
 	w->cp = w->core->page;
-	w->cpu = w->core->cpu;
+	w->cpu = load(&w->cp->cpu);
 	w->expect = (uint64_t)core << 32 | GK_W_RUNNING;
 }
 
-/*
- * On another CPU than its core's: somebody changed its affinity. gk.ko sees that by itself, and then its page says so.
- * False if it cannot go back, as its CPU is offline or no longer ours. Outside.
- */
-static bool come_home(struct worker *w)
+static bool pin_to(uint32_t cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(w->cpu, &set);
+	CPU_SET(cpu, &set);
 	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * On another CPU than its core's: somebody changed its affinity, or that CPU is offline or no longer ours. Then the
+ * kernel has put it elsewhere, and the core comes there, with its tasks, timers and workers. gk.ko sees all this by
+ * itself, and the worker's page says so. False: try again. Outside.
+ */
+bool come_home(struct worker *w)
+{
+	struct core *core = &w->rt->cores[load(&w->wp->core)];
+	uint32_t cpu = load(&core->page->cpu);
+	int here;
+
+	w->cpu = cpu;
+	if (pin_to(cpu))
+		return true;
+	here = sched_getcpu();
+	if (!w->rt->be->move || here < 0 || !pin_to(here) || w->rt->be->move(w->rt, core->id))
+		return false;
+	w->cpu = here;
+	return true;
+}
+
+/*
+ * The core is away from its home. Once in a while, when it is idle: is its CPU there again? Preempted tasks, whose
+ * threads are pinned where they are, would be strays for as long as they compute. Outside.
+ */
+void take_core_home(struct worker *w)
+{
+	struct core *core = w->core;
+	uint64_t now = now_ns(), last = load(&core->away);
+
+	if (load(&core->page->running) > 1 || load(&core->page->nready) || now < last + AWAY_NS ||
+	    !cas(&core->away, last, now))
+		return;
+	/* There it is a stray, and if no other runs the core follows. */
+	if (pin_to(core->cpu) && w->rt->be->move(w->rt, core->id))
+		pin_to(load(&core->page->cpu));
+	w->cpu = load(&core->page->cpu);
 }
 
 /*

@@ -182,7 +182,7 @@ static void *worker_thread(void *arg)
 	err = rt->be->enter(w, w->core->id);
 	if (!err) {
 		w->mark = w->id + 1;
-		w->cpu = w->core->cpu;
+		w->cpu = load(&w->cp->cpu);
 		w->expect = (uint64_t)w->core->id << 32 | GK_W_RUNNING;
 		store(&w->wp->taskless, 1);
 		for (ids = load(&rt->nids); ids <= w->id && !cas(&rt->nids, ids, w->id + 1); ids = load(&rt->nids))
@@ -228,7 +228,7 @@ static int worker_start(struct runtime *rt, struct core *core)
 	w->core = core;
 	w->cp = core->page;
 	CPU_ZERO(&set);
-	CPU_SET(core->cpu, &set);
+	CPU_SET(load(&core->page->cpu), &set);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, THREAD_STACK);
@@ -258,7 +258,7 @@ static bool grow(struct runtime *rt, struct core *core)
 	uint32_t n = load(&rt->nthreads), batch = 1 + n / rt->ncores / 8;
 	bool starved = !load(&core->page->running) && (load(&core->page->q_head) != load(&core->page->q_tail) ||
 						       load(&core->page->q_next) || load(&rt->page->gq_len));
-	int err;
+	int err, moved;
 
 	if (load(&core->page->nstandby) || load(&core->starting))
 		return true;
@@ -279,9 +279,13 @@ static bool grow(struct runtime *rt, struct core *core)
 		batch = 8;
 	while (batch-- && load(&rt->nthreads) < rt->max_workers) {
 		err = worker_start(rt, core);
+		/* Its CPU is offline or no longer ours: it comes to one that is. */
+		moved = err == -EINVAL && rt->be->move ? rt->be->move(rt, core->id) : -ENOSYS;
+		if (!moved)
+			err = worker_start(rt, core);
 		if (!err)
 			continue;
-		if (!rt->reported) {
+		if (moved != -EBUSY && !rt->reported) {
 			rt->reported = true;
 			say("no more workers than %u: pthread_create: %s", load(&rt->nthreads), strerror(-err));
 		}

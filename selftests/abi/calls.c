@@ -272,6 +272,7 @@ TEST_F(structs, before_setup)
 
 static const unsigned long numbers[] = {
 	GK_IOC_EXIT, GK_IOC_PARK, GK_IOC_WAKE, GK_IOC_ARM, GK_IOC_UNHOLD, GK_IOC_PULL, GK_IOC_STOP,
+	GK_IOC_MOVE,
 };
 
 TEST(number_calls_before_setup)
@@ -298,7 +299,7 @@ TEST(unknown_calls)
 	for (i = 0; i < 2; i++) {
 		fd = i ? after : before;
 		for (nr = 0; nr < 256; nr++) {
-			if ((nr >= 0x10 && nr <= 0x13) || (nr >= 0x20 && nr <= 0x26)) {
+			if ((nr >= 0x10 && nr <= 0x13) || (nr >= 0x20 && nr <= 0x27)) {
 				continue;
 			}
 			EXPECT_EQ(-ENOTTY, call(fd, _IO(GK_IOC_MAGIC, nr), 0)) {
@@ -335,6 +336,9 @@ TEST(bad_ids)
 			TH_LOG("%#lx", bad[i]);
 		}
 		EXPECT_EQ(-ENOENT, call(fd, GK_IOC_UNHOLD, (void *)bad[i])) {
+			TH_LOG("%#lx", bad[i]);
+		}
+		EXPECT_EQ(-ENOENT, call(fd, GK_IOC_MOVE, (void *)bad[i])) {
 			TH_LOG("%#lx", bad[i]);
 		}
 		e.core = bad[i];
@@ -421,8 +425,8 @@ TEST(info_says_what_setup_allows)
 	int fd = open(RIG_DEV, O_RDWR);
 
 	ASSERT_EQ(0, call(fd, GK_IOC_INFO, &i));
-	EXPECT_EQ(GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT,
-		  i.features);
+	EXPECT_EQ(GK_FEAT_BOUND | GK_FEAT_EPOLL | GK_FEAT_PULL | GK_FEAT_STOP | GK_FEAT_NOPREEMPT |
+		  GK_FEAT_MOVE, i.features);
 	EXPECT_LE(1, i.max_cores);
 	EXPECT_GE(GK_MAX_CORES, i.max_cores);
 	EXPECT_LE(i.max_cores, i.max_workers);

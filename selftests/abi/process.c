@@ -12,6 +12,7 @@
 
 static const unsigned long numbers[] = {
 	GK_IOC_EXIT, GK_IOC_PARK, GK_IOC_WAKE, GK_IOC_ARM, GK_IOC_UNHOLD, GK_IOC_PULL, GK_IOC_STOP,
+	GK_IOC_MOVE,
 };
 
 /* 0 when every call gives EPERM (and INFO works); else which one did not. No memory is written: vfork shares it. */

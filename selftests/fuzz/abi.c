@@ -47,7 +47,8 @@
 /* ---- what can be done ------------------------------------------------------------------------------------------- */
 
 #define EACH_OP(X)												\
-	X(INFO) X(SETUP) X(SET) X(ENTER) X(EXIT) X(PARK) X(WAKE) X(ARM) X(UNHOLD) X(PULL) X(STOP) X(UNKNOWN)	\
+	X(INFO) X(SETUP) X(SET) X(ENTER) X(EXIT) X(PARK) X(WAKE) X(ARM) X(UNHOLD) X(PULL) X(MOVE) X(STOP)	\
+	X(UNKNOWN)												\
 	X(OPEN) X(CLOSE) X(DUP) X(READ) X(WRITE) X(POLL) X(FCNTL) X(SEND_FD) X(RECEIVE_FD)			\
 	X(MMAP) X(MUNMAP) X(MREMAP) X(MPROTECT) X(MADVISE)							\
 	X(EPOLL_ADD) X(EPOLL_WAIT) X(EPOLL_NEW) X(READY) X(UNREADY)						\
@@ -494,7 +495,7 @@ static void do_number(const struct op *op, uint64_t *r)
 	} of[] = {
 		[OP_EXIT] = { GK_IOC_EXIT, 1 }, [OP_PARK] = { GK_IOC_PARK, 3 }, [OP_WAKE] = { GK_IOC_WAKE, 4 },
 		[OP_ARM] = { GK_IOC_ARM, 4 }, [OP_UNHOLD] = { GK_IOC_UNHOLD, 12 }, [OP_PULL] = { GK_IOC_PULL, 4 },
-		[OP_STOP] = { GK_IOC_STOP, 1 },
+		[OP_MOVE] = { GK_IOC_MOVE, 4 }, [OP_STOP] = { GK_IOC_STOP, 1 },
 	};
 	unsigned int n = 1;
 
@@ -790,7 +791,7 @@ static void do_file(const struct op *op, uint64_t *r)
 static void stranger(uint64_t *r)
 {
 	static const unsigned long cmd[] = {
-		GK_IOC_PARK, GK_IOC_WAKE, GK_IOC_ARM, GK_IOC_UNHOLD, GK_IOC_PULL, GK_IOC_STOP, GK_IOC_EXIT,
+		GK_IOC_PARK, GK_IOC_WAKE, GK_IOC_ARM, GK_IOC_UNHOLD, GK_IOC_PULL, GK_IOC_MOVE, GK_IOC_STOP, GK_IOC_EXIT,
 	};
 	struct gk_enter e = { .size = sizeof(e) };
 	unsigned int i, n = rnd(r) % 6;
@@ -968,7 +969,7 @@ static const uint8_t weight[OP_CODES] = {
 	[OP_EPOLL_WAIT] = 2, [OP_EPOLL_NEW] = 1, [OP_READY] = 6, [OP_UNREADY] = 4, [OP_FORK] = 1, [OP_VFORK] = 1,
 	[OP_UNSHARE] = 1, [OP_EXIT_THREAD] = 2, [OP_SIGNAL] = 16, [OP_AFFINITY] = 8, [OP_POLICY] = 1, [OP_YIELD] = 12,
 	[OP_SLEEP] = 12, [OP_COMPUTE] = 8, [OP_PUSH] = 40, [OP_TAKE] = 24, [OP_DEADLINE] = 16, [OP_WORD] = 40,
-	[OP_HOSTILE_WORD] = 12,
+	[OP_HOSTILE_WORD] = 12, [OP_MOVE] = 24,
 };
 
 static enum op_code draw(uint64_t *r)
@@ -1032,7 +1033,7 @@ static void by_grammar(struct program *p, uint64_t *r)
 			put(p, r, slot, OP_SLEEP);
 			break;
 		case 4:
-			put(p, r, slot, OP_PULL);
+			put(p, r, slot, one_in(r, 3) ? OP_MOVE : OP_PULL);
 			break;
 		case 5:
 			put(p, r, slot, OP_WORD);

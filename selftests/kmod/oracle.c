@@ -137,6 +137,9 @@ static void disturb(struct rig *r, unsigned int what, uint64_t dice)
 		pthread_kill(w->thread, SIGUSR1);
 	if (what & STRAYS && dice >> 21 & 1)
 		move(r, w, rig_nth_cpu(dice >> 22));
+	/* To whatever CPU we are on; while a worker runs there it stays. */
+	if (what & STRAYS && !(dice >> 40 & 15))
+		rig_call(r, GK_IOC_MOVE, (dice >> 44) % r->s.ncores);
 }
 
 /*
@@ -152,7 +155,7 @@ static bool all_at_rest(struct rig *r, unsigned long tasks)
 		for (i = 0; i < r->nw; i++) {
 			n += rig_state(r->w[i]) == GK_W_STANDBY;
 			if (READ_ONCE(rig_wp(r->w[i])->flags) & GK_WF_STRAY)
-				move(r, r->w[i], r->cpu[READ_ONCE(rig_wp(r->w[i])->core)]);
+				move(r, r->w[i], READ_ONCE(rig_core(r, READ_ONCE(rig_wp(r->w[i])->core))->cpu));
 		}
 		n == r->nw && taken_by(r) == tasks;
 	}));

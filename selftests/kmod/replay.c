@@ -410,6 +410,10 @@ static bool of_core(struct replay *r, struct replay_core *c, const struct trace_
 		if (e->why > 1 || (e->why && (c->running != 1 || (c->last != TRACE_STATE && c->last != TRACE_LOST))))
 			return wrong(r, e, "woke nobody");
 		break;
+	case TRACE_REHOME:
+		if (c->running)
+			return wrong(r, e, "moved, with %u running", c->running);
+		break;
 	case TRACE_IDLE:
 		if (c->running)
 			return wrong(r, e, "idle, with %u running", c->running);

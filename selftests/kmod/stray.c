@@ -220,6 +220,202 @@ TEST(a_cpu_goes_offline)
 	rig_close(&r);
 }
 
+/* ---- GK_IOC_MOVE ------------------------------------------------------------------------------------------------- */
+
+/* Goes to the CPU that w->arg says, by itself, brings its core there, and computes. */
+static void mover(struct rig_worker *w)
+{
+	unsigned int cpu = (uintptr_t)w->arg;
+
+	pin(0, cpu);
+	while (!(READ_ONCE(rig_wp(w)->flags) & GK_WF_STRAY))
+		;
+	w->ret = rig_call(w->rig, GK_IOC_MOVE, w->core);
+	/* By the very next instruction it counts. */
+	if (rig_state(w) != GK_W_RUNNING || rig_wp(w)->flags || READ_ONCE(rig_cp(w)->cpu) != cpu)
+		w->ret = 1;
+	atomic_store(&w->mark, 1);
+	rig_hog(w);
+}
+
+TEST(a_stray_brings_its_core)
+{
+	const struct rig_opt opt = { .bound = 1, .slice = MSEC, .grain = MSEC };
+	unsigned int other = rig_nth_cpu(1);
+	struct rig_worker *h, *s;
+	struct gk_core_page *c;
+	struct rig r;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	ASSERT_NE(other, r.cpu[0]);
+	c = rig_core(&r, 0);
+	s = rig_standby(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, s);
+	h = rig_spawn(&r, 0, mover, (void *)(uintptr_t)other);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(RIG_WAIT(atomic_load(&h->mark)));
+	EXPECT_EQ(0, h->ret);
+	EXPECT_EQ(other, c->cpu);
+	EXPECT_EQ(1, c->running);
+	/* The other follows, and then the two share the core as ever: the timer has come along. */
+	rig_push(&r, 0);
+	ASSERT_EQ(0, pin(s->tid, other));
+	ASSERT_TRUE(RIG_WAIT(atomic_load(&s->taken) == 1));
+	ASSERT_TRUE(RIG_WAIT(!(READ_ONCE(rig_wp(s)->flags) & GK_WF_STRAY)));
+	EXPECT_TRUE(rig_wait_beats(s, 100));
+	EXPECT_TRUE(rig_wait_beats(h, 100));
+	EXPECT_TRUE(rig_wait_beats(s, 100));
+	EXPECT_LE(1, c->preempts);
+	rig_close(&r);
+}
+
+/* Takes tasks, on whatever CPU its core is. */
+static void follower(struct rig_worker *w)
+{
+	unsigned int cpu;
+
+	while (!atomic_load(&w->stop)) {
+		while (READ_ONCE(rig_wp(w)->flags) & GK_WF_STRAY) {
+			cpu = READ_ONCE(rig_cp(w)->cpu);
+			if (!pin(0, cpu) && sched_getcpu() == (int)cpu)
+				sched_yield();
+		}
+		if (rig_take(w->rig, w->core)) {
+			if (w->job)
+				w->job(w);
+			atomic_fetch_add(&w->taken, 1);
+		} else {
+			rig_park(w, GK_PARK_STANDBY);
+		}
+	}
+}
+
+TEST(a_core_moves_while_nobody_runs_there)
+{
+	struct rig_worker *w;
+	struct gk_core_page *c;
+	unsigned long n;
+	unsigned int i;
+	struct rig r;
+	long ret = 0;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	c = rig_core(&r, 0);
+	w = rig_spawn(&r, 0, follower, NULL);
+	ASSERT_NE(NULL, w);
+	for (n = 1; n <= 20; n++) {
+		ASSERT_TRUE(RIG_WAIT(rig_parked(w, GK_W_STANDBY)));
+		ASSERT_EQ(0, pin(0, rig_nth_cpu(n & 1)));
+		/* A task, or a deadline that the timer was set for on the old CPU: each is heard of on the new one. */
+		ASSERT_TRUE(RIG_WAIT(({
+			if (!(n % 3)) {
+				WRITE_ONCE(c->deadline, rig_now() + 50 * MSEC);
+				rig_call(&r, GK_IOC_ARM, 0);
+			}
+			ret = rig_call(&r, GK_IOC_MOVE, 0);
+			if (ret)
+				WRITE_ONCE(c->deadline, 0);
+			!ret;
+		}))) TH_LOG("%ld", ret);
+		EXPECT_EQ(rig_nth_cpu(n & 1), c->cpu);
+		if (n % 3)
+			rig_push(&r, 0);
+		else
+			rig_push_quiet(&r, 0);
+		ASSERT_TRUE(RIG_WAIT(atomic_load(&w->taken) == n)) TH_LOG("move %lu: %s", n, state_name(rig_state(w)));
+		WRITE_ONCE(c->deadline, 0);
+	}
+	/* To where it is: nothing happens. */
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, rig_call(&r, GK_IOC_MOVE, 0));
+	rig_close(&r);
+}
+
+TEST(a_core_is_not_moved_from_under_its_worker)
+{
+	struct rig_worker *h;
+	struct rig r;
+	int i;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &(struct rig_opt){ .bound = 1 }));
+	h = rig_spawn(&r, 0, rig_hog, NULL);
+	ASSERT_NE(NULL, h);
+	ASSERT_TRUE(rig_wait_beats(h, 100));
+	ASSERT_EQ(0, pin(0, r.cpu[0] == rig_nth_cpu(1) ? rig_nth_cpu(0) : rig_nth_cpu(1)));
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(-EBUSY, rig_call(&r, GK_IOC_MOVE, 0));
+	EXPECT_EQ(r.cpu[0], rig_core(&r, 0)->cpu);
+	EXPECT_TRUE(rig_wait_beats(h, 100));
+	rig_close(&r);
+}
+
+/* Blocks and computes, a little of each. */
+static void bit_of_both(struct rig_worker *w)
+{
+	struct timespec t = { 0, 1000 };
+	volatile unsigned long x = 0;
+	unsigned long i;
+
+	for (i = 0; i < (atomic_load(&w->taken) % 4) * 20000; i++)
+		x += i;
+	nanosleep(&t, NULL);
+}
+
+static unsigned long taken_by_all(struct rig *r)
+{
+	unsigned long sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < r->nw; i++)
+		sum += atomic_load(&r->w[i]->taken);
+	return sum;
+}
+
+/* Cores go to and fro while tasks are queued, blocked on and preempted; none is lost. */
+TEST(cores_move_all_the_time)
+{
+	const struct rig_opt opt = { .bound = 2, .ncores = 2, .slice = MSEC, .grain = 100 * USEC };
+	unsigned long i, n = rig_count(400), moved = 0;
+	unsigned int k, was;
+	struct rig r;
+	long ret;
+
+	if (rig_ncpus() < 2)
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, rig_open(&r, &opt));
+	for (k = 0; k < 6; k++) {
+		ASSERT_NE(NULL, rig_spawn(&r, k % 2, follower, NULL));
+		r.w[k]->job = bit_of_both;
+	}
+	for (i = 1; i <= n; i++) {
+		for (k = 0; k < 2; k++) {
+			ASSERT_EQ(0, pin(0, rig_nth_cpu((i + k) & 1)));
+			was = rig_core(&r, k)->cpu;
+			ret = rig_call(&r, GK_IOC_MOVE, k);
+			ASSERT_TRUE(ret == 0 || ret == -EBUSY) TH_LOG("%ld", ret);
+			moved += was != rig_core(&r, k)->cpu;
+			rig_push(&r, k);
+		}
+		/* A few may wait, so that workers run at any time. */
+		ASSERT_TRUE(RIG_WAIT(taken_by_all(&r) + 8 >= 2 * i))
+			TH_LOG("%lu of %lu tasks, then nobody goes on", taken_by_all(&r), 2 * i);
+	}
+	EXPECT_TRUE(RIG_WAIT(taken_by_all(&r) == 2 * n)) TH_LOG("%lu of %lu tasks", taken_by_all(&r), 2 * n);
+	EXPECT_LE(1, moved);
+	for (k = 0; k < 6; k++) {
+		EXPECT_STATE(r.w[k], GK_W_STANDBY);
+	}
+	EXPECT_EQ(0, rig_core(&r, 0)->running);
+	EXPECT_EQ(0, rig_core(&r, 1)->running);
+	rig_close(&r);
+}
+
 TEST_NO_LEAK
 
 TEST_HARNESS_MAIN

@@ -27,7 +27,8 @@ const char *const trace_names[TRACE_KINDS] = {
 	[TRACE_GRANT] = "gk_grant", [TRACE_HANDOFF] = "gk_handoff", [TRACE_PREEMPT] = "gk_preempt",
 	[TRACE_SIGNAL] = "gk_signal", [TRACE_STRAY] = "gk_stray", [TRACE_UNHOLD] = "gk_unhold",
 	[TRACE_MOVE] = "gk_move", [TRACE_PULL] = "gk_pull", [TRACE_SPARE] = "gk_spare", [TRACE_IDLE] = "gk_idle",
-	[TRACE_DEFER] = "gk_defer", [TRACE_TICK] = "gk_tick", [TRACE_REMOTE] = "gk_remote", [TRACE_STOP] = "gk_stop", [TRACE_WAKE] = "gk_wake",
+	[TRACE_DEFER] = "gk_defer", [TRACE_TICK] = "gk_tick", [TRACE_REMOTE] = "gk_remote",
+	[TRACE_REHOME] = "gk_rehome", [TRACE_STOP] = "gk_stop", [TRACE_WAKE] = "gk_wake",
 };
 
 /* Fields of all events, and where struct trace_event has them. */

@@ -5,6 +5,7 @@
  */
 #include "lib.h"
 #include <dirent.h>
+#include <limits.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
@@ -32,7 +33,7 @@ static void sends(void *arg)
 		if (gk_chan_send(chan, &v) == 0)
 			sums[k] += i;
 		gk_mutex_lock(&m);
-		in_lock++;
+		__atomic_store_n(&in_lock, in_lock + 1, __ATOMIC_RELAXED);
 		gk_mutex_unlock(&m);
 		/* Blocks, so that several workers of a core run and want its word. */
 		if (i % 64 == k)
@@ -72,7 +73,7 @@ static int traffic(uint64_t ns)
 	for (i = 0; i < 3; i++)
 		CHECK_EQ(0, gk_go(receives, &got));
 	gk_sleep(ns);
-	CHECK(WAIT_FOR(in_lock > 100));
+	CHECK(WAIT_FOR(__atomic_load_n(&in_lock, __ATOMIC_RELAXED) > 100));
 	over = 1;
 	gk_wg_wait(&wg);
 	gk_wg_add(&wg, 3);
@@ -182,6 +183,172 @@ TEST(workers_are_moved_about)
 	sched_getaffinity(0, sizeof(all), &all);
 	for (cores = 1; cores <= 4; cores *= 2)
 		EXPECT_EQ(0, lib_run(cores, disturbed, moves));
+}
+
+/* ---- a CPU that goes away ---------------------------------------------------------------------------------------- */
+
+#define KINDS	6
+
+struct goes_on {
+	int kind;
+	atomic_long beats;
+};
+
+static struct goes_on goes_on[2 * KINDS];
+static int taken_away;
+static atomic_int back_there;
+
+static int online(int cpu, bool on)
+{
+	char path[64];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, on ? "1" : "0", 1) == 1 ? 0 : -errno;
+	close(fd);
+	return ret;
+}
+
+/* Each in another way: preempted, queued, timed, blocked, waiting for a lock, bound to its thread. */
+static void goes(void *arg)
+{
+	static gk_mutex m;
+	struct goes_on *g = arg;
+
+	while (!over) {
+		switch (g->kind) {
+		case 0:
+			lib_burn(100000);
+			break;
+		case 1:
+		case 5:
+			gk_yield();
+			break;
+		case 2:
+			gk_sleep(1 * MS);
+			break;
+		case 3:
+			usleep(1000);
+			break;
+		case 4:
+			gk_mutex_lock(&m);
+			gk_yield();
+			gk_mutex_unlock(&m);
+			break;
+		}
+		atomic_fetch_add(&g->beats, 1);
+	}
+	gk_wg_done(&wg);
+}
+
+static long slowest(const long *before)
+{
+	long least = LONG_MAX;
+	int i;
+
+	for (i = 0; i < 2 * KINDS; i++)
+		if (goes_on[i].beats - before[i] < least)
+			least = goes_on[i].beats - before[i];
+	return least;
+}
+
+static void all_go_on(void)
+{
+	long before[2 * KINDS];
+	int i;
+
+	for (i = 0; i < 2 * KINDS; i++)
+		before[i] = goes_on[i].beats;
+	CHECK(WAIT_FOR(slowest(before) >= 5));
+}
+
+static void looks_where(void *arg)
+{
+	lib_burn(1 * MS);
+	if (sched_getcpu() == taken_away)
+		back_there = 1;
+	gk_wg_done(&wg);
+}
+
+static bool somebody_is_back(void)
+{
+	int i;
+
+	gk_wg_add(&wg, 4);
+	for (i = 0; i < 4; i++)
+		gk_go(looks_where, NULL);
+	gk_wg_wait(&wg);
+	return back_there;
+}
+
+static int away_and_back(void *arg)
+{
+	struct gk_attr pinned = { .flags = GK_PINNED };
+	gk_task *t;
+	int round, i;
+
+	for (round = 0; round < 3; round++) {
+		over = back_there = 0;
+		gk_wg_add(&wg, 2 * KINDS);
+		for (i = 0; i < 2 * KINDS; i++) {
+			goes_on[i].kind = i % KINDS;
+			CHECK_EQ(0, gk_spawn(&t, goes_on[i].kind == 5 ? &pinned : NULL, goes, &goes_on[i]));
+			CHECK_EQ(0, gk_detach(t));
+		}
+		all_go_on();
+		CHECK_EQ(0, online(taken_away, false));
+		all_go_on();
+		/* All end while it is away, or when it is back. */
+		if (round % 2) {
+			over = 1;
+			gk_wg_wait(&wg);
+			traffic(50 * MS);
+		}
+		CHECK_EQ(0, online(taken_away, true));
+		if (!(round % 2)) {
+			all_go_on();
+			over = 1;
+			gk_wg_wait(&wg);
+		}
+		traffic(50 * MS);
+		/* Without sequences and without the module nobody minds where a worker is. */
+		if (lib_module() || __rseq_size)
+			CHECK(WAIT_FOR(somebody_is_back()));
+	}
+	return 0;
+}
+
+/* The CPU is a guest's, and back at the end whatever happens. */
+TEST(a_cpu_goes_away_and_comes_back)
+{
+	int fds[2], n = 0;
+	pid_t guard;
+	char c;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (taken_away = 0; taken_away < CPU_SETSIZE && (!CPU_ISSET(taken_away, &all) || n++ < 1); taken_away++)
+		;
+	if (taken_away == CPU_SETSIZE)
+		SKIP(return, "one CPU");
+	if (access("/dev/gk", F_OK) || online(taken_away, true))
+		SKIP(return, "no guest whose CPUs can be taken offline");
+	ASSERT_EQ(0, pipe(fds));
+	guard = fork();
+	if (!guard) {
+		setsid();	/* the harness ends a test that takes too long with all its group */
+		close(fds[1]);
+		if (read(fds[0], &c, 1) < 0)
+			perror("# read");
+		_exit(online(taken_away, true) ? 1 : 0);
+	}
+	close(fds[0]);
+	EXPECT_EQ(0, lib_run(2, away_and_back, NULL));
+	close(fds[1]);
+	waitpid(guard, &n, 0);
+	EXPECT_EQ(0, n);
 }
 
 /* ---- a debugger's steps ------------------------------------------------------------------------------------------ */

@@ -9,8 +9,8 @@
  *           thread group. A process that inherited or was handed the descriptor, or that has called execve(), gets
  *           EPERM from every call and disturbs nobody. A group lives until its last descriptor and its last mapping
  *           are gone and its last worker has left.
- *   core    The right to run tasks on one CPU. Cores are numbered 0 .. ncores-1, each with its CPU, fixed by SETUP.
- *           Several cores may share a CPU.
+ *   core    The right to run tasks on one CPU. Cores are numbered 0 .. ncores-1, each with its CPU, set by SETUP and
+ *           changed by GK_IOC_MOVE alone. Several cores may share a CPU.
  *   worker  A thread that called GK_IOC_ENTER. It belongs to one core and should be pinned to that core's CPU before it
  *           enters. On another CPU it has GK_WF_STRAY set, is not counted and shows as BLOCKED until it is back.
  *
@@ -101,6 +101,7 @@
 #define GK_FEAT_PULL	(1ULL << 2)	/* GK_IOC_PULL */
 #define GK_FEAT_STOP	(1ULL << 3)	/* GK_IOC_STOP */
 #define GK_FEAT_NOPREEMPT (1ULL << 4)	/* gk_worker_page.nopreempt */
+#define GK_FEAT_MOVE	(1ULL << 5)	/* GK_IOC_MOVE */
 
 /* GK_IOC_INFO: what this module can do. Allowed before SETUP and to every process. */
 struct gk_info {
@@ -176,6 +177,9 @@ enum gk_park {
 						/* 1 or 0 */
 #define GK_IOC_STOP	_IO(GK_IOC_MAGIC, 0x26)	/* 0: no worker but the caller runs user code again; */
 						/* STANDBYs return, to get ESHUTDOWN */
+#define GK_IOC_MOVE	_IO(GK_IOC_MAGIC, 0x27)	/* core: it comes to the CPU of the caller, with all that waits for */
+						/* it; its workers are strays until they are there, the caller */
+						/* RUNNING at once. EBUSY while a worker runs there: no stray does */
 
 enum gk_worker_state {
 	GK_W_NONE = 0,
