@@ -292,8 +292,8 @@ static void park_stray(struct gk_worker *w)
 	preempt_disable();
 	gk_worker_stray(w, smp_processor_id());
 	/*
-	 * The group stopped just now. One that is READY or STOPPED has left its park for a signal: that comes first, and
-	 * get_signal() would never get to it.
+	 * The group stopped just now. One that is READY or STOPPED has left its park for a signal: that comes first,
+	 * and get_signal() would never get to it.
 	 */
 	if (gk_must_stop(w) && READ_ONCE(w->state) == GK_W_RUNNING)
 		gk_queue_park(w);
