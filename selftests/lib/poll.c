@@ -322,12 +322,16 @@ GK_TEST(wrong_arguments, 1)
 	struct pollfd *p;
 
 	CHECK_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
-	p = calloc(limit.rlim_cur + 1, sizeof(*p));
-	CHECK_EQ(-EINVAL, gk_poll(p, limit.rlim_cur + 1));
+	/* valgrind has a few more for itself, and says nothing of them. */
+	p = calloc(2 * limit.rlim_cur, sizeof(*p));
+	CHECK_EQ(-EINVAL, gk_poll(p, 2 * limit.rlim_cur));
 	free(p);
-	/* AddressSanitizer has its own opinion of that. */
-	if (!LIB_SANITIZED)
-		CHECK_EQ(-EFAULT, gk_poll((void *)8, 1));
+	return 0;
+}
+
+GK_TEST(a_wild_pointer_is_efault, 1)
+{
+	CHECK_EQ(-EFAULT, gk_poll((void *)8, 1));
 	return 0;
 }
 
